@@ -23,8 +23,12 @@ char *hone_strdup(const char *text);
 char *hone_strndup(const char *text, size_t n_bytes);
 
 /* a * b into *product; false on overflow.  For sizes that come from outside. */
-static inline bool hone_mul_size(size_t *product, size_t a, size_t b) { return !__builtin_mul_overflow(a, b, product); }
-static inline bool hone_add_size(size_t *sum, size_t a, size_t b) { return !__builtin_add_overflow(a, b, sum); }
+static inline bool hone_mul_size(size_t *product, size_t a, size_t b) {
+    return !__builtin_mul_overflow(a, b, product);
+}
+static inline bool hone_add_size(size_t *sum, size_t a, size_t b) {
+    return !__builtin_add_overflow(a, b, sum);
+}
 
 /* Room for one more element in a growing array: doubles *cap when n == *cap.  False leaves the array as it was. */
 bool hone_grow(void *array_pointer, size_t *cap, size_t n, size_t element_bytes);

@@ -40,7 +40,8 @@ hone_status hone_fail(hone_error *err, hone_status code, const char *format, ...
 hone_status hone_fail_at(hone_error *err, hone_status code, int64_t position, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Put context before the message that err already holds ("file x: ..."); returns err's code, or code when err is NULL. */
+/* Put context before the message that err already holds ("file x: ..."); returns err's code, or code when err is NULL.
+ */
 hone_status hone_fail_within(hone_error *err, hone_status code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -1,7 +1,7 @@
 /* dtype.h - the stored number formats of weight files, and their plain widening to f32.
  *
- * Block formats are those of ggml (GGUF specification, ggml-common.h of ggml-org/ggml): a row of K elements is K / block
- * blocks one after the other. */
+ * Block formats are those of ggml (GGUF specification, ggml-common.h of ggml-org/ggml): a row of K elements is K /
+ * block blocks one after the other. */
 #ifndef HONE_DTYPE_H
 #define HONE_DTYPE_H
 
@@ -24,21 +24,28 @@ typedef enum {
     HONE_DTYPE_COUNT
 } hone_dtype;
 
-const char *hone_dtype_name(hone_dtype t);        /* "F32", "Q4_1", ... as GGUF files and `hone show` print it */
-uint32_t hone_dtype_block(hone_dtype t);          /* elements of a block: 1, 32 or 256 */
-uint32_t hone_dtype_block_bytes(hone_dtype t);    /* bytes of a block */
-bool hone_dtype_row_bytes(hone_dtype t, uint64_t k, size_t *bytes); /* false: k is no whole number of blocks, or overflow */
+const char *hone_dtype_name(hone_dtype t);     /* "F32", "Q4_1", ... as GGUF files and `hone show` print it */
+uint32_t hone_dtype_block(hone_dtype t);       /* elements of a block: 1, 32 or 256 */
+uint32_t hone_dtype_block_bytes(hone_dtype t); /* bytes of a block */
+bool hone_dtype_row_bytes(hone_dtype t, uint64_t k,
+                          size_t *bytes); /* false: k is no whole number of blocks, or overflow */
 
 /* The reference widening, exact: out[k] from one stored row.  k must be a whole number of blocks. */
 void hone_dtype_widen(hone_dtype t, const void *row, float *out, size_t k);
 
 static inline float hone_bf16_widen(uint16_t h) {
-    union { uint32_t u; float f; } v = {.u = (uint32_t)h << 16};
+    union {
+        uint32_t u;
+        float f;
+    } v = {.u = (uint32_t)h << 16};
     return v.f;
 }
 /* Round to nearest even; NaN stays NaN. */
 static inline uint16_t hone_bf16_round(float f) {
-    union { float f; uint32_t u; } v = {.f = f};
+    union {
+        float f;
+        uint32_t u;
+    } v = {.f = f};
     if ((v.u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(v.u >> 16 | 0x40u);
     return (uint16_t)((v.u + 0x7fffu + (v.u >> 16 & 1u)) >> 16);
 }

@@ -11,9 +11,13 @@
 #include "model/adapter.h"
 #include "model/model.h"
 
+/* Adapters of a greater rank run only with a tape (whose ax they size): engine and evaluation refuse them when they
+ * are added. */
+#define HONE_FORWARD_MAX_RANK 256u
+
 /* Pages of one sequence: page[l * cap + i] holds positions i * HONE_KV_PAGE ... of layer l. */
 typedef struct {
-    const uint8_t *const *page;  /* [L][cap]; borrowed */
+    uint8_t *const *page;        /* [L][cap]; borrowed, forward stores keys and values in them */
     uint32_t cap;                /* pages a layer */
     uint32_t length;             /* the longest this sequence may become: chooses length-dependent rope tables */
     const hone_adapter *adapter; /* NULL: the base alone */
@@ -54,14 +58,21 @@ typedef struct {
     float *final_out;       /* [m, D] output of the final norm: the head's input */
 } hone_tape;
 
-/* Dropout on the adapters' inputs in training: element e of row (step, row id, module) is kept when
- * hone_random_unit(...) >= p, and scaled by 1 / (1 - p). NULL in serving. */
+/* Dropout on the adapters' inputs in training, one mask for each adapted module as in PEFT: a kept element is scaled by
+ * 1 / (1 - p).  Element e is kept when the 24 upper bits of word e % 4 of
+ *     hone_random_block(seed, step, (layer * HONE_MOD_COUNT + module) << 20 | e / 4, row_id)
+ * as a number in [0, 1) are at least p.  NULL in serving. */
 typedef struct {
     float p;
     uint64_t seed;
     uint32_t step;
     const uint64_t *row_id; /* [m]: (row of the data << 32 | position) */
 } hone_dropout;
+
+/* out[n] = the masked and scaled input of one adapted module: of the input itself going forward, of the gradient going
+ * backward.  out may be x.  row is an index into row_id. */
+void hone_dropout_row(const hone_dropout *dropout, uint32_t layer, hone_module module, uint32_t row, const float *x,
+                      uint32_t n, float *out);
 
 typedef struct hone_forward hone_forward;
 
@@ -72,12 +83,14 @@ hone_status hone_forward_open(hone_forward **out, const hone_model *model, hone_
 void hone_forward_close(hone_forward *f);
 size_t hone_forward_bytes(const hone_forward *f); /* of the scratch */
 
-/* Runs rows[m] and stores their keys and values.  logits: [n_logit_rows, V] by logit_row.  hidden (may be NULL): [m,
- * D], the output of the final norm for every row, for embeddings.  tape and dropout may be NULL.  Never allocates. */
+/* Runs rows[m] and stores their keys and values.  logits: [n_logit_rows, V] by logit_row, which counts from 0 without
+ * gaps.  Tokens are below V and pages exist up to each row's position: the caller checked.  With a tape all rows use
+ * one adapter.  hidden (may be NULL): [m, D], the output of the final norm for every row, for embeddings.  tape and
+ * dropout may be NULL.  Never allocates. */
 void hone_forward_run(hone_forward *f, const hone_row *rows, uint32_t m, const hone_seq_view *seqs, uint32_t n_seqs,
                       float *logits, float *hidden, hone_tape *tape, const hone_dropout *dropout);
 
-/* Logits [m, V] of rows that stand in tape->final_out or hidden: the trainer asks for them in chunks. */
+/* Logits [m, V] of rows that stand in tape->final_out or hidden, any m: the trainer asks for them in chunks. */
 void hone_forward_head(hone_forward *f, const float *final_out, uint32_t m, float *logits);
 
 /* log softmax(logits)[token]: the one way log-probabilities are made, in serving, evaluation and training. */

@@ -1,0 +1,45 @@
+/* quant.h - what the sets share about quantised formats: one view of a block of 32 weights for all of them.
+ *
+ * w = scale * (q - offset) + minimum, q unsigned.  offset belongs to the format (0 where it stores a minimum), so that
+ * the product of integers can take it out exactly; a scale covers 32 weights, in Q6_K 16. */
+#ifndef HONE_KERNEL_QUANT_H
+#define HONE_KERNEL_QUANT_H
+
+#include <math.h>
+
+#include "kernel/dtype.h"
+
+typedef struct {
+    uint8_t q[32];
+    float scale[2]; /* of weights 0..15 and 16..31 */
+    float minimum;
+} kernel_quant;
+
+/* Block `index` (of 32 weights) of one stored row; t is a quantised format. */
+void kernel_quant_block(hone_dtype t, const void *row, uint32_t index, kernel_quant *b);
+
+static inline bool kernel_quantised(hone_dtype t) {
+    return t >= HONE_Q4_0;
+}
+
+static inline int32_t kernel_quant_offset(hone_dtype t) {
+    return t == HONE_Q4_0 ? 8 : t == HONE_Q5_0 ? 16 : t == HONE_Q8_0 ? 128 : t == HONE_Q6_K ? 32 : 0;
+}
+
+static inline bool kernel_quant_has_minimum(hone_dtype t) {
+    return t == HONE_Q4_1 || t == HONE_Q5_1 || t == HONE_Q4_K || t == HONE_Q5_K;
+}
+
+/* Activations as the int8 products want them: per row and block of 32, scale = max|x| / 127, q = round to nearest even.
+ * A block that holds NaN or infinity gets a NaN scale, so that it shows in every output; one too small for 127 / max
+ * to be finite counts as zero. */
+static inline float kernel_quantise_scale(float largest, float *inverse) {
+    if (!(largest <= 3.4028235e38f)) {
+        *inverse = 0.0f;
+        return NAN;
+    }
+    *inverse = largest < 0x1p-110f ? 0.0f : 127.0f / largest;
+    return largest < 0x1p-110f ? 0.0f : largest / 127.0f;
+}
+
+#endif

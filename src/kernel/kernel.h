@@ -89,7 +89,9 @@ typedef struct hone_kernels {
                       uint32_t k0, uint32_t k1, bool add, void *scratch);
 
     /* Plain f32 products, for adapters.  c (+)= alpha * ...; sums over the inner length in fixed order.
-     * nt: c[m,n] = a[m,k] b[n,k]^T    nn: c[m,n] = a[m,k] b[k,n]    tn: c[m,n] = a[k,m]^T b[k,n] */
+     * nt: c[m,n] = a[m,k] b[n,k]^T    nn: c[m,n] = a[m,k] b[k,n]    tn: c[m,n] = a[k,m]^T b[k,n]
+     * tn goes through k one by one, from c where add is set and 0 otherwise: c = fma(alpha * a, b, c).  Gradients are
+     * summed with it, and so have the same bits however the rows were cut into micro-batches. */
     void (*gemm_nt)(uint32_t m, uint32_t n, uint32_t k, float alpha, const float *a, size_t lda, const float *b,
                     size_t ldb, float *c, size_t ldc, bool add);
     void (*gemm_nn)(uint32_t m, uint32_t n, uint32_t k, float alpha, const float *a, size_t lda, const float *b,

@@ -254,8 +254,8 @@ void ref_gemm_tn(uint32_t m, uint32_t n, uint32_t k, float alpha, const float *a
                  size_t ldb, float *c, size_t ldc, bool add) {
     for (uint32_t i = 0; i < m; i++)
         for (uint32_t j = 0; j < n; j++) {
-            float sum = 0.0f;
-            for (uint32_t l = 0; l < k; l++) sum = fmaf(a[lda * l + i], b[ldb * l + j], sum);
-            put(&c[ldc * i + j], alpha, sum, add);
+            float sum = add ? c[ldc * i + j] : 0.0f;
+            for (uint32_t l = 0; l < k; l++) sum = fmaf(alpha * a[lda * l + i], b[ldb * l + j], sum);
+            c[ldc * i + j] = sum;
         }
 }

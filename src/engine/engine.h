@@ -49,7 +49,7 @@ typedef struct {
     bool want_embedding;  /* mean over the prompt of the final norm's output */
     const char *adapter;  /* digest of a registered adapter, NULL: base */
     uint32_t priority;    /* lower goes first */
-} hone_request;
+} hone_engine_request;
 
 typedef enum { HONE_EVENT_TOKEN, HONE_EVENT_PROMPT, HONE_EVENT_EMBEDDING, HONE_EVENT_DONE } hone_event_kind;
 typedef enum {
@@ -111,7 +111,7 @@ hone_status hone_engine_add_adapter(hone_engine *e, const char *digest, hone_ada
 bool hone_engine_has_adapter(const hone_engine *e, const char *digest);
 
 /* HONE_ERR_ARG with both numbers when prompt + output cannot fit, HONE_ERR_NOT_FOUND for an unknown adapter. */
-hone_status hone_engine_submit(hone_engine *e, const hone_request *request, hone_error *err);
+hone_status hone_engine_submit(hone_engine *e, const hone_engine_request *request, hone_error *err);
 
 /* Ends the request before the next step; its pages are free at once.  No event follows.  Unknown ids are fine. */
 void hone_engine_cancel(hone_engine *e, uint64_t id);

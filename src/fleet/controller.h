@@ -1,0 +1,92 @@
+/* controller.h - which copies of which models run here, and which request goes to which copy.
+ *
+ * A component is a base model with its copies on this machine.  Its life: asleep -> preparing (tiles are laid by a
+ * child process, so that a hostile file cannot hurt the controller) -> starting -> running, or failed with a reason.  A
+ * request that finds no running copy is held, and starts one.
+ *
+ * The controller keeps each request's token journal - prompt, parameters, tokens emitted so far.  When a copy dies the
+ * journal goes to the next one, which goes on where the first ended; callers see the same bytes and no event twice.
+ *
+ * Threads: the event loop's. */
+#ifndef HONE_CONTROLLER_H
+#define HONE_CONTROLLER_H
+
+#include "engine/engine.h"
+
+struct event_base;
+
+typedef struct {
+    const char *program;     /* this program's path, to start `copy` and `work` */
+    const char *tile_folder; /* where laid tiles are kept */
+    hone_precision precision;
+    uint32_t threads;          /* of a copy; 0: one per core */
+    uint32_t copies;           /* of each component */
+    uint32_t max_waiting;      /* requests held or queued for one component; over it HONE_ERR_FULL */
+    uint32_t max_deaths;       /* a request whose copies died this often is ended with an error */
+    hone_engine_config engine; /* zeros: the engine's defaults */
+} hone_controller_config;
+
+hone_controller_config hone_controller_defaults(void);
+
+typedef struct hone_controller hone_controller;
+typedef struct hone_component hone_component;
+typedef struct hone_generation hone_generation;
+
+typedef enum {
+    HONE_COMPONENT_ASLEEP,
+    HONE_COMPONENT_PREPARING,
+    HONE_COMPONENT_STARTING,
+    HONE_COMPONENT_RUNNING,
+    HONE_COMPONENT_FAILED
+} hone_component_state;
+
+hone_status hone_controller_open(hone_controller **out, struct event_base *base, const hone_controller_config *cfg,
+                                 hone_error *err);
+
+/* Every generation ends with HONE_FINISH_ERROR, copies are killed. */
+void hone_controller_close(hone_controller *c);
+
+/* Copies finish what they have and exit; generations that were not sent yet end with an error. */
+void hone_controller_drain(hone_controller *c);
+
+/* The component of the weights at path, made on first use; asleep until hone_component_wake or a request. */
+hone_status hone_controller_component(hone_controller *c, const char *path, hone_component **out, hone_error *err);
+
+/* Start its copies unless they run or start already.  A failed component tries again. */
+void hone_component_wake(hone_component *m);
+
+typedef struct {
+    hone_component_state state;
+    char failure[300];    /* FAILED: why */
+    char fingerprint[64]; /* "" before the first copy was ready */
+    char sandbox[96];
+    hone_memory_plan plan; /* of one copy, zeros before the first was ready */
+    uint32_t copies_ready, copies_wanted;
+    uint32_t running, waiting; /* requests at copies; held or queued here */
+    uint64_t restarts;         /* copies that died without being asked to */
+    hone_engine_stats engine;  /* summed over copies */
+} hone_component_status;
+void hone_component_get_status(const hone_component *m, hone_component_status *out);
+pid_t hone_component_copy_pid(const hone_component *m, uint32_t i); /* 0: no such copy; for tests and operators */
+
+/* Where an adapter's files are.  The digest names it; the paths are opened when a copy first needs them. */
+typedef struct {
+    char digest[HONE_DIGEST_TEXT];
+    const char *config_path;  /* adapter_config.json */
+    const char *tensors_path; /* adapter_model.safetensors */
+} hone_adapter_files;
+
+/* Begin a request: r->id and r->emitted are ignored, everything is copied.  on_event gets its events in order, DONE
+ * last and once; the handle is gone after DONE.  adapter NULL: the base.  HONE_ERR_FULL: the queue is full. */
+typedef void (*hone_generation_fn)(void *arg, const hone_event *event);
+hone_status hone_controller_generate(hone_component *m, const hone_adapter_files *adapter, const hone_engine_request *r,
+                                     hone_generation_fn on_event, void *arg, hone_generation **out, hone_error *err);
+
+/* No event follows; the copy frees its pages before its next step.  May be called from on_event, not after DONE. */
+void hone_generation_cancel(hone_generation *g);
+
+/* Walk the components, for status pages and metrics. */
+hone_component *hone_controller_next(hone_controller *c, hone_component *after); /* NULL: the first; NULL: no more */
+const char *hone_component_path(const hone_component *m);
+
+#endif

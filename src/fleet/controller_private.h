@@ -1,0 +1,109 @@
+/* controller_private.h - the controller's structures, shared by controller.c (requests, components) and link.c
+ * (copies). */
+#ifndef HONE_CONTROLLER_PRIVATE_H
+#define HONE_CONTROLLER_PRIVATE_H
+
+#include "fleet/controller.h"
+#include "fleet/protocol.h"
+#include "net/child.h"
+
+struct event;
+
+/* An adapter as one copy knows it. */
+typedef enum { ADAPTER_SENT, ADAPTER_READY, ADAPTER_FAILED } adapter_state;
+typedef struct {
+    char digest[HONE_DIGEST_TEXT];
+    adapter_state state;
+} link_adapter;
+
+/* Bytes on their way to a copy, in pieces because descriptors belong to the first byte of a frame. */
+typedef struct outgoing {
+    struct outgoing *next;
+    hone_buf bytes;
+    size_t sent;
+    int fd[HONE_FRAME_FDS]; /* owned until sent */
+    uint32_t n_fd;
+} outgoing;
+
+/* One copy, as the controller sees it. */
+typedef struct copy_link {
+    hone_component *component;
+    uint32_t index;
+    hone_child *child;
+    int socket; /* -1: no copy */
+    struct event *readable, *writable, *again;
+    hone_frame_reader in;
+    outgoing *out_first, *out_last;
+    bool ready, leaving, dispatching;
+    bool gone;         /* died while its frames were being read; taken down when that ends */
+    uint32_t failures; /* deaths in a row before READY */
+    uint32_t n_running;
+    link_adapter *adapters;
+    size_t n_adapters, cap_adapters;
+    hone_engine_stats stats;
+    char last_words[300]; /* what FAILED said */
+} copy_link;
+
+struct hone_generation {
+    hone_generation *hash_next;
+    hone_generation *prev, *next; /* in the component's list, in order of arrival */
+    hone_component *component;
+    copy_link *at; /* NULL: waiting */
+    uint64_t id;
+    hone_engine_request r; /* arrays owned by the generation */
+    int32_t *prompt, *emitted, *bias_token;
+    float *bias_value;
+    size_t n_emitted, cap_emitted;
+    char adapter[HONE_DIGEST_TEXT];
+    char *config_path, *tensors_path;
+    uint32_t prompt_seen; /* prompt events already delivered: index of the next */
+    bool embedding_seen;
+    uint32_t deaths;
+    hone_generation_fn on_event;
+    void *arg;
+};
+
+struct hone_component {
+    hone_component *next;
+    hone_controller *controller;
+    char *path, *tiles;
+    hone_component_state state;
+    char failure[300];
+    hone_child *layer; /* the child that lays tiles */
+    bool layer_answered;
+    copy_link *link; /* [n_link] */
+    uint32_t n_link;
+    hone_generation *first, *last;
+    uint32_t n_waiting, n_running;
+    hone_ready ready;
+    uint64_t restarts;
+};
+
+#define CONTROLLER_BUCKETS 1024u
+struct hone_controller {
+    struct event_base *base;
+    hone_controller_config cfg;
+    char *program, *tile_folder;
+    hone_component *components;
+    hone_generation *bucket[CONTROLLER_BUCKETS];
+    uint64_t next_id;
+    bool draining;
+};
+
+/* controller.c */
+hone_generation *controller_find(hone_controller *c, uint64_t id);
+void controller_deliver(hone_controller *c, const hone_event *e);
+void controller_pump(hone_component *m); /* send what waits to copies with room */
+void controller_lost(copy_link *l);      /* its requests wait again, or end after too many deaths */
+void controller_fail(hone_component *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void controller_end(hone_generation *g, const hone_error *problem);
+void controller_adapter_failed(copy_link *l, const char *digest, const hone_error *problem);
+
+/* link.c */
+void link_start(copy_link *l);
+void link_stop(copy_link *l, bool now); /* now: SIGKILL; otherwise STOP and let it finish */
+bool link_send_request(copy_link *l, hone_generation *g, hone_error *err);
+void link_send_cancel(copy_link *l, uint64_t id);
+void link_free(copy_link *l);
+
+#endif

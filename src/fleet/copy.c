@@ -1,0 +1,228 @@
+/* copy.c - one model copy: the loop between a socket and an engine; the contract is in copy.h.
+ * Order: start (hello, tiles, sandbox, engine), frames from the controller, the loop. */
+#include "fleet/copy.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "fleet/protocol.h"
+#include "fleet/sandbox.h"
+
+#define STATS_EVERY_NS 100000000
+
+typedef struct {
+    int socket;
+    hone_frame_reader in;
+    hone_buf out; /* frames of the current step */
+    hone_model *model;
+    hone_pool *pool;
+    hone_engine *engine;
+    hone_engine_stats told;
+    int64_t told_at;
+    bool stopping;
+    size_t n_events;
+} copy;
+
+static hone_status flush(copy *c, hone_error *err) {
+    if (c->out.failed) return hone_fail(err, HONE_ERR_NOMEM, "no memory for a frame");
+    size_t sent;
+    const hone_status status =
+        c->out.n ? hone_frame_send(c->socket, c->out.data, c->out.n, NULL, 0, &sent, err) : HONE_OK;
+    hone_buf_clear(&c->out);
+    return status;
+}
+
+/* ---- Start ---- */
+
+static hone_status next_frame(copy *c, hone_frame *f, hone_error *err) {
+    for (;;) {
+        hone_status status = hone_frame_next(&c->in, f, err);
+        if (status != HONE_ERR_FULL) return status;
+        status = hone_frame_receive(&c->in, c->socket, err);
+        if (status != HONE_OK) return status;
+    }
+}
+
+static hone_status start(copy *c, hone_error *err) {
+    hone_frame f;
+    hone_status status = next_frame(c, &f, err);
+    if (status != HONE_OK) return status;
+    hone_hello hello;
+    if (f.type != HONE_FRAME_HELLO || hone_frame_get_hello(&f, &hello) != HONE_OK)
+        return hone_fail(err, HONE_ERR_FORMAT, "the first frame is no HELLO of this version");
+    const int fd = hone_frame_take_fd(&c->in);
+    if (fd < 0) return hone_fail(err, HONE_ERR_FORMAT, "HELLO came without the tiles");
+    status = hone_model_map_tiles(&c->model, fd, "tiles", err);
+    close(fd);
+    if (status != HONE_OK) return status;
+    uint32_t threads = hello.threads;
+    if (threads == 0) {
+        const long n = sysconf(_SC_NPROCESSORS_ONLN); /* reads a file, so before the sandbox */
+        threads = n > 0 ? (uint32_t)n : 1;
+    }
+    hone_ready ready = {0};
+    hone_sandbox_enter(ready.sandbox, sizeof(ready.sandbox)); /* before the team starts: its threads inherit it */
+    status = hone_pool_open(&c->pool, threads, err);
+    if (status != HONE_OK) return status;
+    status = hone_engine_open(&c->engine, c->model, c->pool, &hello.engine, err);
+    if (status != HONE_OK) return status;
+    hone_engine_plan(&ready.plan, c->model, &hello.engine);
+    snprintf(ready.fingerprint, sizeof(ready.fingerprint), "fp_%.12s_%s_%s_%s", c->model->digest,
+             c->model->kernels->name, c->model->precision == HONE_PRECISION_F32 ? "f32" : "serving",
+             hello.engine.kv_type == HONE_KV_F32 ? "kv32" : "kv16");
+    hone_frame_ready(&c->out, &ready);
+    return flush(c, err);
+}
+
+/* ---- Frames from the controller ---- */
+
+static void on_adapter(copy *c, const char *digest) {
+    const int fd[2] = {hone_frame_take_fd(&c->in), hone_frame_take_fd(&c->in)};
+    hone_map map[2] = {{0}, {0}};
+    hone_error err = {.position = HONE_NO_POSITION};
+    hone_adapter *adapter = NULL;
+    hone_status status = HONE_OK;
+    if (fd[0] < 0 || fd[1] < 0)
+        status = hone_fail(&err, HONE_ERR_FORMAT, "adapter %.12s came without its two files", digest);
+    if (status == HONE_OK) status = hone_map_fd(&map[0], fd[0], "adapter_config.json", &err);
+    if (status == HONE_OK) status = hone_map_fd(&map[1], fd[1], "adapter_model.safetensors", &err);
+    if (status == HONE_OK)
+        status = hone_adapter_read_bytes(&adapter, map[0].data, map[0].bytes, map[1].data, map[1].bytes,
+                                         &c->model->arch, &err);
+    if (status == HONE_OK) status = hone_engine_add_adapter(c->engine, digest, adapter, &err);
+    for (int i = 0; i < 2; i++) {
+        hone_map_close(&map[i]);
+        if (fd[i] >= 0) close(fd[i]);
+    }
+    if (status == HONE_OK)
+        hone_frame_text(&c->out, HONE_FRAME_ADAPTER_READY, digest);
+    else
+        hone_frame_problem(&c->out, HONE_FRAME_ADAPTER_FAILED, digest, &err);
+}
+
+/* A request that the engine refuses ends at once, with the reason; the copy goes on. */
+static hone_status on_request(copy *c, const hone_frame *f, hone_error *err) {
+    hone_engine_request r;
+    void *store;
+    hone_error problem = {.position = HONE_NO_POSITION};
+    if (hone_frame_get_request(f, &r, &store) != HONE_OK) return hone_fail(err, HONE_ERR_FORMAT, "a broken REQUEST");
+    const hone_status status = hone_engine_submit(c->engine, &r, &problem);
+    if (status != HONE_OK) {
+        const hone_event done = {.kind = HONE_EVENT_DONE,
+                                 .id = r.id,
+                                 .finish = HONE_FINISH_ERROR,
+                                 .n_prompt = r.n_prompt,
+                                 .error = &problem};
+        size_t mark;
+        hone_frame_begin(&c->out, &mark);
+        hone_frame_put_event(&c->out, &done, 0);
+        hone_frame_end(&c->out, mark, HONE_FRAME_EVENTS);
+    }
+    hone_free(store);
+    return HONE_OK;
+}
+
+static hone_status handle(copy *c, const hone_frame *f, hone_error *err) {
+    char digest[HONE_DIGEST_TEXT];
+    uint64_t id;
+    switch (f->type) {
+    case HONE_FRAME_REQUEST: return on_request(c, f, err);
+    case HONE_FRAME_CANCEL:
+        if (hone_frame_get_id(f, &id) != HONE_OK) break;
+        hone_engine_cancel(c->engine, id);
+        return HONE_OK;
+    case HONE_FRAME_ADAPTER:
+        if (hone_frame_get_text(f, digest, sizeof(digest)) != HONE_OK) break;
+        on_adapter(c, digest);
+        return HONE_OK;
+    case HONE_FRAME_STOP: c->stopping = true; return HONE_OK;
+    default: break;
+    }
+    return hone_fail(err, HONE_ERR_FORMAT, "a frame of type %d that a copy cannot read", (int)f->type);
+}
+
+/* ---- The loop ---- */
+
+static void on_event(void *arg, const hone_event *event) {
+    copy *c = arg;
+    hone_frame_put_event(&c->out, event, c->model->arch.width);
+    c->n_events++;
+}
+
+static bool step(copy *c) {
+    size_t mark;
+    hone_frame_begin(&c->out, &mark);
+    c->n_events = 0;
+    const bool busy = hone_engine_step(c->engine, on_event, c);
+    if (c->n_events)
+        hone_frame_end(&c->out, mark, HONE_FRAME_EVENTS);
+    else if (!c->out.failed)
+        c->out.n = mark;
+    return busy;
+}
+
+static void tell_stats(copy *c, bool busy) {
+    hone_engine_stats now;
+    const int64_t at = hone_clock_ns();
+    if (busy && at - c->told_at < STATS_EVERY_NS) return;
+    hone_engine_get_stats(c->engine, &now);
+    if (memcmp(&now, &c->told, sizeof(now)) == 0) return;
+    c->told = now;
+    c->told_at = at;
+    hone_frame_stats(&c->out, &now);
+}
+
+static hone_status serve(copy *c, hone_error *err) {
+    bool busy = false;
+    for (;;) {
+        if (c->stopping && !busy) return HONE_OK;
+        struct pollfd p = {.fd = c->socket, .events = POLLIN};
+        const int n = poll(&p, 1, busy ? 0 : -1);
+        if (n < 0 && errno != EINTR) return hone_fail(err, HONE_ERR_IO, "poll: %s", strerror(errno));
+        if (n > 0) {
+            hone_status status = hone_frame_receive(&c->in, c->socket, err);
+            if (status == HONE_ERR_CLOSED) return HONE_OK; /* nobody is left to tell anything */
+            if (status != HONE_OK && status != HONE_ERR_FULL) return status;
+            hone_frame f;
+            while ((status = hone_frame_next(&c->in, &f, err)) == HONE_OK) {
+                status = handle(c, &f, err);
+                if (status != HONE_OK) return status;
+                busy = true; /* it may have brought work: one step will tell */
+            }
+            if (status != HONE_ERR_FULL) return status;
+        }
+        if (busy) busy = step(c);
+        tell_stats(c, busy);
+        const hone_status status = flush(c, err);
+        if (status == HONE_ERR_CLOSED) return HONE_OK;
+        if (status != HONE_OK) return status;
+    }
+}
+
+int hone_copy_run(int socket) {
+    copy c = {.socket = socket};
+    hone_error err = {.position = HONE_NO_POSITION};
+    hone_status status = start(&c, &err);
+    if (status == HONE_OK) status = serve(&c, &err);
+    if (status != HONE_OK && status != HONE_ERR_CLOSED) {
+        hone_log(HONE_LOG_ERROR, "copy", "%s", err.message);
+        hone_error ignored;
+        hone_buf_clear(&c.out);
+        hone_frame_problem(&c.out, HONE_FRAME_FAILED, "", &err);
+        flush(&c, &ignored);
+    }
+    hone_engine_close(c.engine);
+    hone_pool_close(c.pool);
+    hone_model_close(c.model);
+    hone_frame_reader_free(&c.in);
+    hone_buf_free(&c.out);
+    close(socket);
+    return status == HONE_OK ? 0 : 1;
+}

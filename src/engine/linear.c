@@ -1,0 +1,273 @@
+/* linear.c - row stages and products of the forward pass; the contract is in forward_internal.h.
+ *
+ * A product is cut into tasks of (block of rows) x (range of output panels).  Neither cut changes a bit: an output is a
+ * sum over K in an order of its own (kernel.h).  Biases, adapters and what follows on the same outputs alone are done
+ * by the task that made them, while they are in its cache.
+ *
+ * Order: cutting rows, building a stage, laying inputs, adapters, one task, the dispatch. */
+#include <string.h>
+
+#include "base/random.h"
+
+#include "engine/forward_internal.h"
+
+/* Laid activations of one block of rows: about half of a core's second-level cache. */
+#define BLOCK_BYTES (512u << 10)
+#define MAX_BLOCK_ROWS 256u
+/* Row stages of so few rows cost less than waking another core. */
+#define FEW_ROWS 16u
+/* More tasks than threads, so that a thread that was held up does not hold up the rest. */
+#define TASKS_PER_THREAD 4u
+
+static uint32_t ceil_div(uint32_t a, uint32_t b) {
+    return (a + b - 1) / b;
+}
+static uint32_t min_u32(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+static uint32_t max_u32(uint32_t a, uint32_t b) {
+    return a > b ? a : b;
+}
+
+/* --- cutting rows --- */
+
+typedef struct {
+    void (*fn)(void *arg, uint32_t row0, uint32_t row1, uint32_t thread);
+    void *arg;
+    uint32_t m, chunk;
+} rows_job;
+
+static void rows_task(void *arg, uint32_t task, uint32_t thread) {
+    const rows_job *job = arg;
+    const uint32_t row0 = task * job->chunk;
+    job->fn(job->arg, row0, min_u32(row0 + job->chunk, job->m), thread);
+}
+
+void forward_rows(hone_forward *f, uint32_t m, void (*fn)(void *arg, uint32_t row0, uint32_t row1, uint32_t thread),
+                  void *arg) {
+    if (m <= FEW_ROWS || f->n_threads == 1) {
+        fn(arg, 0, m, 0);
+        return;
+    }
+    const uint32_t groups = ceil_div(m, 16);
+    rows_job job = {fn, arg, m, 16 * ceil_div(groups, f->n_threads * TASKS_PER_THREAD)};
+    hone_pool_run(f->pool, ceil_div(m, job.chunk), rows_task, &job);
+}
+
+uint32_t forward_block_rows(uint32_t width, uint32_t max_rows) {
+    uint32_t rows = BLOCK_BYTES / max_u32(width, 1) / 64 * 64;
+    rows = max_u32(min_u32(rows, MAX_BLOCK_ROWS), 64);
+    return min_u32(rows, ceil_div(max_rows, 16) * 16);
+}
+
+static size_t block_bytes(const hone_kernels *k, const hone_weight *w, uint32_t rows) {
+    return (k->act_bytes(w, rows) + 63) / 64 * 64;
+}
+
+size_t forward_act_bytes(const hone_kernels *k, const hone_weight *w, uint32_t max_rows) {
+    const uint32_t rows = forward_block_rows(w->k, max_rows);
+    return block_bytes(k, w, rows) * ceil_div(max_rows, rows);
+}
+
+/* --- building a stage --- */
+
+void forward_stage_init(forward_stage *s, hone_forward *f, const forward_layer *layer, uint32_t m) {
+    memset(s, 0, sizeof(*s));
+    s->f = f;
+    s->layer = layer;
+    s->m = m;
+}
+
+void forward_stage_add(forward_stage *s, const hone_linear *linear, hone_module module, float *y) {
+    hone_forward *f = s->f;
+    const uint32_t i = s->n_item++;
+    if (i == 0) {
+        s->width = linear->w.k;
+        s->block_rows = forward_block_rows(s->width, max_u32(f->max_rows, f->max_logit_rows));
+    }
+    forward_item *item = &s->item[i];
+    *item = (forward_item){.module = module, .linear = linear, .act = f->act[i], .lays = true, .y = y};
+    s->block_bytes[i] = block_bytes(f->kernels, &linear->w, s->block_rows);
+    for (uint32_t j = 0; j < i; j++) {
+        if (f->kernels->act_kind(&s->item[j].linear->w) != f->kernels->act_kind(&linear->w)) continue;
+        item->act = s->item[j].act;
+        item->lays = false;
+        break;
+    }
+    if (s->layer && s->layer->tape) {
+        item->ax = s->layer->tape->ax[module];
+    } else {
+        item->ax = f->ax[i];
+        item->ax_fixed = HONE_FORWARD_MAX_RANK;
+    }
+}
+
+/* --- laying inputs --- */
+
+void hone_dropout_row(const hone_dropout *dropout, uint32_t layer, hone_module module, uint32_t row, const float *x,
+                      uint32_t n, float *out) {
+    const float scale = 1.0f / (1.0f - dropout->p);
+    const uint32_t which = (layer * HONE_MOD_COUNT + (uint32_t)module) << 20;
+    for (uint32_t e = 0; e < n; e += 4) {
+        uint32_t word[4];
+        hone_random_block(dropout->seed, dropout->step, which | e / 4, dropout->row_id[row], word);
+        for (uint32_t i = 0; i < 4 && e + i < n; i++)
+            out[e + i] = (float)(word[i] >> 8) * 0x1p-24f >= dropout->p ? x[e + i] * scale : 0.0f;
+    }
+}
+
+static const hone_lora *lora_of(const forward_segment *seg, const forward_layer *layer, hone_module module) {
+    const hone_lora *lora = &seg->adapter->lora[layer->l][module];
+    return lora->rank ? lora : NULL;
+}
+
+static float *ax_row(const forward_item *item, const hone_lora *lora, uint32_t row) {
+    return item->ax + (size_t)row * (item->ax_fixed ? item->ax_fixed : lora->rank);
+}
+
+static void lay_adapters(const forward_stage *s, const float *x, uint32_t row0, uint32_t row1, uint32_t thread) {
+    hone_forward *f = s->f;
+    const hone_kernels *k = f->kernels;
+    const uint32_t d = s->width;
+    for (uint32_t g = 0; g < f->n_segment; g++) {
+        const forward_segment *seg = &f->segment[g];
+        const uint32_t from = max_u32(row0, seg->row0), to = min_u32(row1, seg->row1);
+        if (from >= to) continue;
+        for (uint32_t i = 0; i < s->n_item; i++) {
+            const forward_item *item = &s->item[i];
+            const hone_lora *lora = lora_of(seg, s->layer, item->module);
+            if (!lora) continue;
+            const uint32_t ldax = item->ax_fixed ? item->ax_fixed : lora->rank;
+            if (!f->dropout || f->dropout->p <= 0) {
+                k->gemm_nt(to - from, lora->rank, d, 1.0f, x + (size_t)from * d, d, lora->a, d,
+                           ax_row(item, lora, from), ldax, false);
+                continue;
+            }
+            float *dropped = f->thread_rows + thread * 16 * f->thread_width;
+            for (uint32_t r = from; r < to; r += 16) {
+                const uint32_t n = min_u32(16, to - r);
+                for (uint32_t j = 0; j < n; j++)
+                    hone_dropout_row(f->dropout, s->layer->l, item->module, r + j, x + (size_t)(r + j) * d, d,
+                                     dropped + (size_t)j * d);
+                k->gemm_nt(n, lora->rank, d, 1.0f, dropped, d, lora->a, d, ax_row(item, lora, r), ldax, false);
+            }
+        }
+    }
+}
+
+void forward_stage_lay(const forward_stage *s, const float *x, uint32_t row0, uint32_t row1, uint32_t thread) {
+    const hone_kernels *k = s->f->kernels;
+    const uint32_t block = s->block_rows;
+    for (uint32_t from = row0, to; from < row1; from = to) {
+        const uint32_t b = from / block;
+        to = min_u32(row1, (b + 1) * block);
+        const uint32_t rows_of_block = min_u32(block, s->m - b * block);
+        for (uint32_t i = 0; i < s->n_item; i++) {
+            if (!s->item[i].lays) continue;
+            k->act_lay(&s->item[i].linear->w, x + (size_t)b * block * s->width, s->width, rows_of_block,
+                       from - b * block, to - b * block, s->item[i].act + b * s->block_bytes[i]);
+        }
+    }
+    if (s->layer && s->f->n_segment) lay_adapters(s, x, row0, row1, thread);
+}
+
+/* --- one task: rows of a block, panels p0..p1 of the outputs of all items --- */
+
+static void add_adapters(const forward_stage *s, const forward_item *item, uint32_t row0, uint32_t row1, uint32_t n0,
+                         uint32_t n1) {
+    const hone_forward *f = s->f;
+    const uint32_t n = item->linear->w.n;
+    for (uint32_t g = 0; g < f->n_segment; g++) {
+        const forward_segment *seg = &f->segment[g];
+        const uint32_t from = max_u32(row0, seg->row0), to = min_u32(row1, seg->row1);
+        if (from >= to) continue;
+        const hone_lora *lora = lora_of(seg, s->layer, item->module);
+        if (!lora) continue;
+        f->kernels->gemm_nt(to - from, n1 - n0, lora->rank, lora->scale, ax_row(item, lora, from),
+                            item->ax_fixed ? item->ax_fixed : lora->rank, lora->b + (size_t)n0 * lora->rank, lora->rank,
+                            item->y + (size_t)from * n + n0, n, true);
+    }
+}
+
+static void clamp(float *y, float limit, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) y[i] = y[i] > limit ? limit : y[i] < -limit ? -limit : y[i];
+}
+
+/* y[rows, n0..n1] of one item, complete: W x + b + scale * B (A x). */
+static void one_product(const forward_stage *s, uint32_t i, uint32_t block, uint32_t n0, uint32_t n1) {
+    const hone_kernels *k = s->f->kernels;
+    const forward_item *item = &s->item[i];
+    const hone_arch *arch = &s->f->model->arch;
+    const uint32_t n = item->linear->w.n;
+    const uint32_t row0 = block * s->block_rows, row1 = min_u32(row0 + s->block_rows, s->m);
+    const uint8_t *act = item->act;
+    for (uint32_t j = 0; j <= i; j++) /* the stride is that of the item which laid it */
+        if (s->item[j].act == item->act) {
+            act += block * s->block_bytes[j];
+            break;
+        }
+    k->linear(&item->linear->w, act, row1 - row0, item->y + (size_t)row0 * n, n, n0, n1);
+    if (item->linear->bias)
+        for (uint32_t r = row0; r < row1; r++) k->add(item->y + (size_t)r * n + n0, item->linear->bias + n0, n1 - n0);
+    if (s->layer && s->f->n_segment) add_adapters(s, item, row0, row1, n0, n1);
+    if (s->tail == FORWARD_QKV && arch->clip_qkv > 0)
+        for (uint32_t r = row0; r < row1; r++) clamp(item->y + (size_t)r * n + n0, arch->clip_qkv, n1 - n0);
+    if (s->tail == FORWARD_HEAD)
+        for (uint32_t r = row0; r < row1; r++) {
+            float *y = item->y + (size_t)r * n + n0;
+            if (arch->logit_scale != 1.0f)
+                for (uint32_t j = 0; j < n1 - n0; j++) y[j] *= arch->logit_scale;
+            if (arch->logit_softcap > 0) k->softcap(y, arch->logit_softcap, n1 - n0);
+        }
+}
+
+/* The MLP's activation on the outputs that this task made. */
+static void activate(const forward_stage *s, uint32_t block, uint32_t n0, uint32_t n1) {
+    const hone_arch *arch = &s->f->model->arch;
+    const uint32_t n = s->item[0].linear->w.n;
+    const uint32_t row0 = block * s->block_rows, row1 = min_u32(row0 + s->block_rows, s->m);
+    for (uint32_t r = row0; r < row1; r++) {
+        const size_t at = (size_t)r * n + n0;
+        s->f->kernels->gated(arch->act, s->item[0].y + at, arch->mlp_gated ? s->item[1].y + at : NULL, n1 - n0,
+                             s->mlp + at);
+    }
+}
+
+typedef struct {
+    const forward_stage *s;
+    uint32_t n_block, n_range, panels;
+} product_job;
+
+static void product_task(void *arg, uint32_t task, uint32_t thread) {
+    (void)thread;
+    const product_job *job = arg;
+    const forward_stage *s = job->s;
+    const uint32_t block = task / job->n_range, range = task % job->n_range;
+    const uint32_t p0 = (uint32_t)((uint64_t)job->panels * range / job->n_range);
+    const uint32_t p1 = (uint32_t)((uint64_t)job->panels * (range + 1) / job->n_range);
+    if (s->tail == FORWARD_MLP) { /* gate and up have the same outputs */
+        const uint32_t n = s->item[0].linear->w.n;
+        const uint32_t n0 = p0 * HONE_PANEL, n1 = min_u32(p1 * HONE_PANEL, n);
+        for (uint32_t i = 0; i < s->n_item; i++) one_product(s, i, block, n0, n1);
+        activate(s, block, n0, n1);
+        return;
+    }
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < s->n_item; i++) {
+        const uint32_t n = s->item[i].linear->w.n, panels = ceil_div(n, HONE_PANEL);
+        const uint32_t a = max_u32(p0, first), b = min_u32(p1, first + panels);
+        if (a < b) one_product(s, i, block, (a - first) * HONE_PANEL, min_u32((b - first) * HONE_PANEL, n));
+        first += panels;
+    }
+}
+
+void forward_stage_run(const forward_stage *s) {
+    product_job job = {.s = s, .n_block = ceil_div(s->m, s->block_rows)};
+    if (s->tail == FORWARD_MLP)
+        job.panels = ceil_div(s->item[0].linear->w.n, HONE_PANEL);
+    else
+        for (uint32_t i = 0; i < s->n_item; i++) job.panels += ceil_div(s->item[i].linear->w.n, HONE_PANEL);
+    const uint32_t want = s->f->n_threads == 1 ? 1 : s->f->n_threads * TASKS_PER_THREAD;
+    job.n_range = min_u32(job.panels, max_u32(1, ceil_div(want, job.n_block)));
+    hone_pool_run(s->f->pool, job.n_block * job.n_range, product_task, &job);
+}

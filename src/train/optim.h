@@ -5,9 +5,9 @@
 #ifndef HONE_TRAIN_OPTIM_H
 #define HONE_TRAIN_OPTIM_H
 
+#include <stddef.h>
 #include <stdint.h>
 
-#include "base/pool.h"
 
 typedef enum { HONE_SCHEDULE_CONSTANT, HONE_SCHEDULE_LINEAR, HONE_SCHEDULE_COSINE } hone_schedule;
 

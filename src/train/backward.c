@@ -10,22 +10,22 @@
 /* ---- Gradients of an adapter ---- */
 
 /* Sizes are those of an adapter that exists in memory, so their sum cannot overflow. */
-static size_t a_floats(const hone_adapter *ad, uint32_t layer, uint32_t module) {
-    return (size_t)ad->lora[layer][module].rank * ad->lora[layer][module].k;
+static size_t a_floats(const hone_model *model, const hone_adapter *ad, uint32_t layer, uint32_t module) {
+    return (size_t)ad->lora[layer][module].rank * model->layer[layer].linear[module].w.k;
 }
-static size_t b_floats(const hone_adapter *ad, uint32_t layer, uint32_t module) {
-    return (size_t)ad->lora[layer][module].rank * ad->lora[layer][module].n;
+static size_t b_floats(const hone_model *model, const hone_adapter *ad, uint32_t layer, uint32_t module) {
+    return (size_t)ad->lora[layer][module].rank * model->layer[layer].linear[module].w.n;
 }
 
-size_t hone_adapter_floats(const hone_adapter *ad) {
+size_t hone_adapter_floats(const hone_model *model, const hone_adapter *ad) {
     size_t n = 0;
     for (uint32_t l = 0; l < ad->n_layer; l++)
-        for (uint32_t i = 0; i < HONE_MOD_COUNT; i++) n += a_floats(ad, l, i) + b_floats(ad, l, i);
+        for (uint32_t i = 0; i < HONE_MOD_COUNT; i++) n += a_floats(model, ad, l, i) + b_floats(model, ad, l, i);
     return n;
 }
 
-hone_status hone_lora_grad_open(hone_lora_grad *out, const hone_adapter *ad, hone_error *err) {
-    *out = (hone_lora_grad){.n_module = ad->n_layer * HONE_MOD_COUNT, .n = hone_adapter_floats(ad)};
+hone_status hone_lora_grad_open(hone_lora_grad *out, const hone_model *model, const hone_adapter *ad, hone_error *err) {
+    *out = (hone_lora_grad){.n_module = ad->n_layer * HONE_MOD_COUNT, .n = hone_adapter_floats(model, ad)};
     out->data = hone_zalloc(out->n, sizeof(*out->data));
     out->a = hone_zalloc(out->n_module, sizeof(*out->a));
     out->b = hone_zalloc(out->n_module, sizeof(*out->b));
@@ -38,9 +38,9 @@ hone_status hone_lora_grad_open(hone_lora_grad *out, const hone_adapter *ad, hon
         for (uint32_t i = 0; i < HONE_MOD_COUNT; i++) {
             if (ad->lora[l][i].rank == 0) continue;
             out->a[l * HONE_MOD_COUNT + i] = at;
-            at += a_floats(ad, l, i);
+            at += a_floats(model, ad, l, i);
             out->b[l * HONE_MOD_COUNT + i] = at;
-            at += b_floats(ad, l, i);
+            at += b_floats(model, ad, l, i);
         }
     return HONE_OK;
 }
@@ -62,8 +62,8 @@ static sizes plan(const hone_model *model, const hone_adapter *adapter, uint32_t
     const hone_arch *a = &model->arch;
     const size_t qn = (size_t)a->n_head * a->head_dim, kn = (size_t)a->n_kv_head * a->head_dim;
     const size_t attention = 3 * qn + 4 * kn, mlp = 2 * (size_t)a->mlp_width;
-    sizes s = {.d = a->width, .wide = a->mlp_width, .arena = attention > mlp ? attention : mlp,
-               .low = adapter->max_rank};
+    sizes s = {
+        .d = a->width, .wide = a->mlp_width, .arena = attention > mlp ? attention : mlp, .low = adapter->max_rank};
     if (adapter->dropout > 0) {
         s.dropped = qn > s.wide ? qn : s.wide;
         if (s.d > s.dropped) s.dropped = s.d;
@@ -97,8 +97,13 @@ hone_status hone_backward_open(hone_backward **out, const hone_model *model, con
     const sizes s = plan(model, adapter, max_rows);
     hone_backward *b = hone_zalloc(1, sizeof(*b));
     if (!b) goto fail;
-    *b = (hone_backward){.model = model, .kernels = model->kernels, .pool = pool, .max_rows = max_rows,
-                         .n_threads = hone_pool_threads(pool), .kv_type = kv_type, .rank_cap = adapter->max_rank,
+    *b = (hone_backward){.model = model,
+                         .kernels = model->kernels,
+                         .pool = pool,
+                         .max_rows = max_rows,
+                         .n_threads = hone_pool_threads(pool),
+                         .kv_type = kv_type,
+                         .rank_cap = adapter->max_rank,
                          .scratch_bytes = s.scratch};
     if (!(b->dx = hone_alloc_aligned(max_rows, s.d * sizeof(float)))) goto fail;
     if (!(b->branch = hone_alloc_aligned(max_rows, s.d * sizeof(float)))) goto fail;
@@ -182,15 +187,17 @@ static void scale_rows(void *arg, uint32_t row0, uint32_t row1, uint32_t thread)
     for (size_t i = row0 * d; i < row1 * d; i++) w->b->branch[i] = w->dout[i] * s;
 }
 
-/* b->branch = gradient of what the branch's last linear layer put out: back through the residual scale and post norm. */
+/* b->branch = gradient of what the branch's last linear layer put out: back through the residual scale and post norm.
+ */
 static const float *into_branch(hone_backward *b, const float *dout, const hone_norm *post, const float *post_in) {
     const float *d = dout;
+    if (!b->model->arch.post_norm || !post->weight) post = NULL; /* as forward decides it */
     if (b->model->arch.residual_scale != 1.0f) {
         scale_work w = {.b = b, .dout = dout};
         backward_each_rows(b, scale_rows, &w);
         d = b->branch;
     }
-    if (post->weight) {
+    if (post) {
         backward_norm(b, post, post_in, d, b->branch, false);
         d = b->branch;
     }
@@ -202,14 +209,16 @@ static void mlp_back(hone_backward *b, uint32_t layer, const float *dout, const 
     const hone_arch *a = &b->model->arch;
     const hone_layer *l = &b->model->layer[layer];
     const hone_tape_layer *t = &b->tape->layer[layer];
-    /* parallel blocks may have one norm for both branches */
-    const hone_norm *norm = a->block == HONE_BLOCK_PARALLEL && !l->mlp_norm.weight ? &l->attn_norm : &l->mlp_norm;
+    const hone_norm *norm = a->pre_norm ? &l->mlp_norm : NULL;
+    if (a->block == HONE_BLOCK_PARALLEL)
+        norm = l->mlp_norm.weight ? &l->mlp_norm : &l->attn_norm; /* maybe one for both */
     const float *gate = a->mlp_gated ? t->gate : t->up, *up = a->mlp_gated ? t->up : NULL;
     float *h = b->wide[0], *dh = b->wide[1];
 
     const float *d = into_branch(b, dout, &l->mlp_post_norm, t->mlp_out);
     backward_activation_again(b, gate, up, h);
-    backward_linear(b, &(backward_group){.layer = layer, .n = 1, .module = {HONE_MOD_DOWN}, .dy = {d}, .x = h, .dx = dh});
+    backward_linear(b,
+                    &(backward_group){.layer = layer, .n = 1, .module = {HONE_MOD_DOWN}, .dy = {d}, .x = h, .dx = dh});
     backward_activation(b, gate, up, dh, h); /* h holds the gate's gradient now, dh the one of up */
     backward_group in = {.layer = layer, .n = 2, .module = {HONE_MOD_GATE, HONE_MOD_UP}, .dy = {h, dh}};
     if (!a->mlp_gated) in = (backward_group){.layer = layer, .n = 1, .module = {HONE_MOD_UP}, .dy = {h}};
@@ -222,17 +231,18 @@ static void mlp_back(hone_backward *b, uint32_t layer, const float *dout, const 
 /* The same for attention.  The lowest layer's input is the embedding, which is frozen: nothing goes on below it. */
 static void attention_back(hone_backward *b, uint32_t layer, const float *dout) {
     const hone_layer *l = &b->model->layer[layer];
+    const hone_norm *norm = b->model->arch.pre_norm ? &l->attn_norm : NULL;
     const hone_tape_layer *t = &b->tape->layer[layer];
     const float *d = into_branch(b, dout, &l->attn_post_norm, t->attn_out);
     backward_linear(
         b, &(backward_group){.layer = layer, .n = 1, .module = {HONE_MOD_O}, .dy = {d}, .x = t->attn, .dx = b->dattn});
     backward_attention(b, layer);
-    backward_group in = {.layer = layer, .n = 3, .module = {HONE_MOD_Q, HONE_MOD_K, HONE_MOD_V},
-                         .dy = {b->dq, b->dk, b->dv}};
-    in.x = backward_norm_again(b, &l->attn_norm, t->x, b->norm_out);
+    backward_group in = {
+        .layer = layer, .n = 3, .module = {HONE_MOD_Q, HONE_MOD_K, HONE_MOD_V}, .dy = {b->dq, b->dk, b->dv}};
+    in.x = backward_norm_again(b, norm, t->x, b->norm_out);
     in.dx = layer ? b->branch : NULL;
     backward_linear(b, &in);
-    if (layer) backward_norm(b, &l->attn_norm, t->x, b->branch, b->dx, true);
+    if (layer) backward_norm(b, norm, t->x, b->branch, b->dx, true);
 }
 
 /* ---- The whole ---- */

@@ -22,9 +22,10 @@ typedef struct {
     float **a, **b; /* [n_module]: where A and B of (layer * HONE_MOD_COUNT + module) begin; NULL: no adapter there */
 } hone_lora_grad;
 
-size_t hone_adapter_floats(const hone_adapter *adapter);
-hone_status hone_lora_grad_open(hone_lora_grad *out, const hone_adapter *adapter, hone_error *err); /* all zero */
-void hone_lora_grad_close(hone_lora_grad *g);                                                       /* back to {0} */
+size_t hone_adapter_floats(const hone_model *model, const hone_adapter *adapter);
+hone_status hone_lora_grad_open(hone_lora_grad *out, const hone_model *model, const hone_adapter *adapter,
+                                hone_error *err); /* all zero */
+void hone_lora_grad_close(hone_lora_grad *g);     /* back to {0} */
 
 typedef struct hone_backward hone_backward;
 

@@ -27,7 +27,8 @@ static void head_norm(const hone_backward *b, const hone_norm *norm, float *row,
     const uint32_t n = whole ? 1 : n_head, d = whole ? n_head * a->head_dim : a->head_dim;
     if (a->norm == HONE_NORM_LAYER)
         b->kernels->layer_norm(row, d, norm->weight, norm->bias, a->norm_plus_one, a->norm_eps, n, d, row, d, NULL);
-    else b->kernels->rms_norm(row, d, norm->weight, a->norm_plus_one, a->norm_eps, n, d, row, d, NULL);
+    else
+        b->kernels->rms_norm(row, d, norm->weight, a->norm_plus_one, a->norm_eps, n, d, row, d, NULL);
 }
 
 static void rotate(const hone_backward *b, uint32_t layer, float *row, uint32_t n_head, uint32_t i, const float *sin) {
@@ -51,7 +52,7 @@ static const float *sin_row(const hone_backward *b, uint32_t layer, uint32_t i) 
 static void prepare_row(const hone_backward *b, uint32_t layer, const hone_norm *norm, float *row, uint32_t n_head,
                         uint32_t i) {
     const hone_arch *a = &b->model->arch;
-    const bool normed = a->qk_norm != HONE_QK_NORM_NONE && norm->weight;
+    const bool normed = a->qk_norm != HONE_QK_NORM_NONE;
     if (normed && !a->qk_norm_after_rope) head_norm(b, norm, row, n_head);
     if (rotates(a, layer)) rotate(b, layer, row, n_head, i, sin_row(b, layer, i));
     if (normed && a->qk_norm_after_rope) head_norm(b, norm, row, n_head);
@@ -126,7 +127,8 @@ static void one_head(void *arg, uint32_t task, uint32_t thread) {
                 const uint32_t lo = window && i + 1 > window ? i + 1 - window : 0;
                 const uint32_t from = lo - j0, to = i + 1 - j0;
                 const size_t row = seq.start + i, at = (size_t)(i - i0) * nk;
-                const float inner = ops->dot(b->dattn + row * qn + (size_t)h * e, tape->attn + row * qn + (size_t)h * e, e);
+                const float inner =
+                    ops->dot(b->dattn + row * qn + (size_t)h * e, tape->attn + row * qn + (size_t)h * e, e);
                 row_gradient(ops, a, tape->lse[row * a->n_head + h], inner, s + at + from, z + at + from, to - from);
                 memset(s + at, 0, from * sizeof(*s)); /* what the mask hides */
                 memset(z + at, 0, from * sizeof(*z));
@@ -154,7 +156,7 @@ static void finish_row(const hone_backward *b, uint32_t layer, const hone_norm *
                        uint32_t n_head, uint32_t i, float *tmp) {
     const hone_arch *a = &b->model->arch;
     const size_t n = (size_t)n_head * a->head_dim;
-    const bool normed = a->qk_norm != HONE_QK_NORM_NONE && norm->weight;
+    const bool normed = a->qk_norm != HONE_QK_NORM_NONE;
     float *minus = tmp, *x = tmp + n;
     if (normed && a->qk_norm_after_rope) { /* the norm's input is the rotated row */
         memcpy(x, raw, n * sizeof(*x));

@@ -5,8 +5,8 @@
  * their own - ranges of dx, columns of dA, rows of dB - so that no sum is shared between threads. */
 #include "train/backward_parts.h"
 
-#define COLUMNS 64u /* of dx in a task: linear_dx wants multiples of it */
-#define SLICE 128u  /* columns of A, or rows of B, in a task */
+#define COLUMNS 64u  /* of dx in a task: linear_dx wants multiples of it */
+#define SLICE 128u   /* columns of A, or rows of B, in a task */
 #define DX_ROWS 256u /* rows of dx in a task: weights are unpacked once for so many */
 
 typedef struct {
@@ -36,8 +36,8 @@ static void low_rank(void *arg, uint32_t row0, uint32_t row1, uint32_t thread) {
         const hone_lora *l = w->lora[p];
         const size_t n = weight(w, p)->n;
         if (l)
-            w->b->kernels->gemm_nn(row1 - row0, l->rank, (uint32_t)n, l->scale, w->g->dy[p] + row0 * n, n, l->b, l->rank,
-                                   w->b->low[p] + (size_t)row0 * l->rank, l->rank, false);
+            w->b->kernels->gemm_nn(row1 - row0, l->rank, (uint32_t)n, l->scale, w->g->dy[p] + row0 * n, n, l->b,
+                                   l->rank, w->b->low[p] + (size_t)row0 * l->rank, l->rank, false);
     }
 }
 

@@ -29,7 +29,7 @@ static void norm_again(void *arg, uint32_t row0, uint32_t row1, uint32_t thread)
 }
 
 const float *backward_norm_again(hone_backward *b, const hone_norm *norm, const float *x, float *y) {
-    if (!norm->weight) return x;
+    if (!norm) return x;
     norm_work w = {.b = b, .norm = norm, .x = x, .y = y};
     backward_each_rows(b, norm_again, &w);
     return y;
@@ -48,7 +48,8 @@ void backward_norm_rows(const hone_kernels *k, hone_norm_kind kind, bool plus_on
         } else {
             k->rms_norm(x, d, NULL, false, eps, 1, d, xhat, d, &inv);
         }
-        if (!norm->weight) memcpy(g, dy, d * sizeof(*g));
+        if (!norm->weight)
+            memcpy(g, dy, d * sizeof(*g));
         else if (plus_one)
             for (uint32_t j = 0; j < d; j++) g[j] = dy[j] * (1.0f + norm->weight[j]);
         else
@@ -69,11 +70,13 @@ static void norm_back(void *arg, uint32_t row0, uint32_t row1, uint32_t thread) 
     const norm_work *w = arg;
     const hone_arch *a = &w->b->model->arch;
     const size_t at = (size_t)row0 * a->width;
-    if (w->norm->weight)
+    if (w->norm)
         backward_norm_rows(w->b->kernels, a->norm, a->norm_plus_one, a->norm_eps, w->norm, w->x + at, row1 - row0,
                            a->width, w->dy + at, w->y + at, w->add, backward_scratch(w->b, thread));
-    else if (w->add) w->b->kernels->add(w->y + at, w->dy + at, (size_t)(row1 - row0) * a->width);
-    else memmove(w->y + at, w->dy + at, (size_t)(row1 - row0) * a->width * sizeof(float));
+    else if (w->add)
+        w->b->kernels->add(w->y + at, w->dy + at, (size_t)(row1 - row0) * a->width);
+    else
+        memmove(w->y + at, w->dy + at, (size_t)(row1 - row0) * a->width * sizeof(float));
 }
 
 void backward_norm(hone_backward *b, const hone_norm *norm, const float *x, const float *dy, float *dx, bool add) {

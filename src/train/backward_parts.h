@@ -4,7 +4,7 @@
 
 #include "train/backward.h"
 
-#define BACKWARD_ROWS 16u   /* rows of a task that works row by row */
+#define BACKWARD_ROWS 16u    /* rows of a task that works row by row */
 #define BACKWARD_QUERIES 64u /* query rows whose scores stand in scratch at a time */
 
 typedef struct {
@@ -20,12 +20,12 @@ struct hone_backward {
     uint32_t rank_cap; /* the largest rank of the adapter */
 
     /* [max_rows, ...] */
-    float *dx;       /* D: gradient of the residual stream, walking down */
-    float *dout;     /* D: gradient of a block's output, for parallel blocks only */
-    float *branch;   /* D: gradient of a branch's output, then of its norm's output */
-    float *norm_out; /* D: a norm's output, computed again */
-    float *wide[2];  /* F: the activation and its gradient; share memory with what attention needs: */
-    float *q, *dq, *dattn; /* H*E */
+    float *dx;              /* D: gradient of the residual stream, walking down */
+    float *dout;            /* D: gradient of a block's output, for parallel blocks only */
+    float *branch;          /* D: gradient of a branch's output, then of its norm's output */
+    float *norm_out;        /* D: a norm's output, computed again */
+    float *wide[2];         /* F: the activation and its gradient; share memory with what attention needs: */
+    float *q, *dq, *dattn;  /* H*E */
     float *k, *v, *dk, *dv; /* G*E */
     float *low[3];          /* rank_cap: scale * dY B of the modules of a group */
     float *dropped;         /* the widest input, masked; only for adapters with dropout */
@@ -54,10 +54,10 @@ void backward_each_rows(hone_backward *b, backward_rows_fn fn, void *arg);
 
 /* ---- backward_norm.c ---- */
 
-/* y[m, D] = norm(x); a norm that is absent gives x itself, without a copy. */
+/* y[m, D] = norm(x); no norm (NULL) gives x itself, without a copy.  A norm without a weight still norms. */
 const float *backward_norm_again(hone_backward *b, const hone_norm *norm, const float *x, float *y);
 
-/* dx (+)= gradient through y = norm(x) of dy, rows of width D; dx may be dy.  An absent norm passes dy on. */
+/* dx (+)= gradient through y = norm(x) of dy, rows of width D; dx may be dy.  NULL passes dy on. */
 void backward_norm(hone_backward *b, const hone_norm *norm, const float *x, const float *dy, float *dx, bool add);
 
 /* The same for n rows of width d in this thread, one after the other; tmp: [2 * d]. */

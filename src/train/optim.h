@@ -8,7 +8,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-
 typedef enum { HONE_SCHEDULE_CONSTANT, HONE_SCHEDULE_LINEAR, HONE_SCHEDULE_COSINE } hone_schedule;
 
 typedef struct {

@@ -96,6 +96,19 @@ static void lay_out(hone_forward *f, carver *c) {
     f->segment = carve(c, m, sizeof(*f->segment));
 }
 
+size_t hone_forward_plan(const hone_model *model, hone_pool *pool, uint32_t max_rows, uint32_t max_logit_rows,
+                         hone_kv_type kv_type) {
+    hone_forward f = {.model = model,
+                      .kernels = model->kernels,
+                      .n_threads = hone_pool_threads(pool),
+                      .max_rows = max_rows,
+                      .max_logit_rows = max_logit_rows,
+                      .kv_type = kv_type};
+    carver c = {0};
+    lay_out(&f, &c);
+    return c.overflow ? SIZE_MAX : c.used;
+}
+
 static hone_status refuse(const hone_arch *a, hone_error *err) {
     if (a->position == HONE_POSITION_LEARNED)
         return hone_fail(err, HONE_ERR_UNSUPPORTED, "%s: learned positions are not implemented", a->family);

@@ -44,8 +44,8 @@ struct hone_pass {
 /* ---- Memory ---- */
 
 static hone_kv_config kv_config(const hone_model *model, const hone_pass_config *cfg) {
-    hone_kv_config kv = {.max_sequences = cfg->max_rows, .max_length = cfg->max_tokens,
-                         .type = hone_kv_type_for(model->precision)};
+    hone_kv_config kv = {
+        .max_sequences = cfg->max_rows, .max_length = cfg->max_tokens, .type = hone_kv_type_for(model->precision)};
     /* each row leaves its last page partly empty */
     const uint64_t pages = (uint64_t)cfg->max_tokens / HONE_KV_PAGE + cfg->max_rows + 1;
     kv.budget_bytes = pages * hone_kv_page_bytes(model, kv.type);
@@ -64,8 +64,8 @@ void hone_pass_plan(hone_pass_bytes *out, const hone_model *model, const hone_ad
     out->forward = hone_forward_plan(model, pool, cfg->max_tokens, HEAD_ROWS, kv.type);
     if (cfg->gradients) {
         out->tape = hone_tape_bytes(model, adapter, cfg->max_tokens);
-        out->backward = hone_backward_bytes(model, adapter, cfg->max_tokens, (uint32_t)n_threads) +
-                        HEAD_ROWS * d + n_threads * head_scratch(model);
+        out->backward = hone_backward_bytes(model, adapter, cfg->max_tokens, (uint32_t)n_threads) + HEAD_ROWS * d +
+                        n_threads * head_scratch(model);
     }
     out->pages = hone_kv_plan(model, &kv);
     out->logits = (uint64_t)HEAD_ROWS * model->arch.vocab * sizeof(float) + HEAD_ROWS * d;
@@ -87,7 +87,8 @@ hone_status hone_pass_open(hone_pass **out, const hone_model *model, const hone_
     p->model = model;
     p->pool = pool;
     p->cfg = *cfg;
-    if ((st = hone_forward_open(&p->forward, model, pool, cfg->max_tokens, HEAD_ROWS, kv.type, err)) != HONE_OK) goto fail;
+    if ((st = hone_forward_open(&p->forward, model, pool, cfg->max_tokens, HEAD_ROWS, kv.type, err)) != HONE_OK)
+        goto fail;
     if ((st = hone_kv_open(&p->kv, model, &kv, err)) != HONE_OK) goto fail;
     if (cfg->gradients) {
         if ((st = hone_tape_open(&p->tape, model, adapter, cfg->max_tokens, err)) != HONE_OK) goto fail;
@@ -246,15 +247,16 @@ hone_status hone_pass_run(hone_pass *p, const hone_train_row *const *rows, uint3
     for (uint32_t s = 0; s < n && s < p->cfg.max_rows; s++) p->kv_id[s] = HONE_KV_NONE;
     hone_status st = lay(p, rows, n, adapter, &m, &n_target, err);
     if (st == HONE_OK && m > 0) {
-        const hone_dropout drop = {.p = dropout ? dropout->p : 0, .seed = dropout ? dropout->seed : 0,
-                                   .step = dropout ? dropout->step : 0, .row_id = p->row_id};
+        const hone_dropout drop = {.p = dropout ? dropout->p : 0,
+                                   .seed = dropout ? dropout->seed : 0,
+                                   .step = dropout ? dropout->step : 0,
+                                   .row_id = p->row_id};
         const hone_dropout *use = grad && drop.p > 0 ? &drop : NULL;
         const float *final_out = p->tape ? p->tape->final_out : p->hidden;
         hone_forward_run(p->forward, p->rows, m, p->views, n, NULL, p->hidden, p->tape, use);
         if (grad) memset(p->d_final, 0, (size_t)m * p->model->arch.width * sizeof(float));
         head(p, final_out, n_target, grad != NULL, scale, sum, logprob);
-        if (grad)
-            hone_backward_run(p->backward, p->rows, m, p->views, n, p->tape, adapter, use, p->d_final, grad);
+        if (grad) hone_backward_run(p->backward, p->rows, m, p->views, n, p->tape, adapter, use, p->d_final, grad);
     }
     for (uint32_t s = 0; s < n && s < p->cfg.max_rows; s++)
         if (p->kv_id[s] != HONE_KV_NONE) hone_kv_end(p->kv, p->kv_id[s]);
@@ -269,14 +271,17 @@ hone_status hone_loss_of_data(const hone_model *model, const hone_adapter *adapt
     if (grad && !adapter) return hone_fail(err, HONE_ERR_ARG, "gradients need an adapter");
     if (data->n_trained == 0) return hone_fail(err, HONE_ERR_ARG, "no token is trained");
     const hone_pass_config cfg = {.max_tokens = micro_tokens > data->longest_run ? micro_tokens : data->longest_run,
-                                  .max_rows = 64, .gradients = grad != NULL};
+                                  .max_rows = 64,
+                                  .gradients = grad != NULL};
     hone_pass *p;
     hone_status st = hone_pass_open(&p, model, adapter, pool, &cfg, err);
     if (st != HONE_OK) return st;
     uint32_t *order = hone_zalloc(data->n, sizeof(*order));
     const hone_train_row *rows[64];
-    if (!order) st = hone_fail(err, HONE_ERR_NOMEM, "no memory for %zu rows", data->n);
-    else hone_pack_order(0, 0, false, order, data->n);
+    if (!order)
+        st = hone_fail(err, HONE_ERR_NOMEM, "no memory for %zu rows", data->n);
+    else
+        hone_pack_order(0, 0, false, order, data->n);
     for (size_t from = 0, to; st == HONE_OK && from < data->n; from = to) {
         to = hone_pack_micro(data, order, from, data->n, cfg.max_tokens, cfg.max_rows);
         const uint64_t before = sum->trained;

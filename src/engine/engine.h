@@ -45,7 +45,8 @@ typedef struct {
     bool ignore_stop;                   /* ignore_eos */
     hone_sampling sampling;
     int32_t n_logprobs;   /* -1: none; 0 to HONE_TOP_LOGPROBS alternatives for each output token */
-    bool prompt_logprobs; /* the same for prompt tokens, from the second on */
+    bool prompt_logprobs; /* the same for prompt tokens, from the second on; a request with emitted tokens tells them
+                             again */
     bool want_embedding;  /* mean over the prompt of the final norm's output */
     const char *adapter;  /* digest of a registered adapter, NULL: base */
     uint32_t priority;    /* lower goes first */
@@ -76,6 +77,7 @@ typedef struct {
     const hone_error *error;     /* DONE with HONE_FINISH_ERROR */
 } hone_event;
 
+/* Zeros mean hone_engine_defaults' values; HONE_KV_BF16 stays. */
 typedef struct {
     uint32_t max_step_rows; /* token budget of a step */
     uint32_t max_sequences; /* running at once; the rest wait in the engine's queue */
@@ -89,6 +91,9 @@ typedef struct {
     uint32_t running, waiting;
     uint32_t pages_free, pages_total;
     uint64_t steps, prefill_tokens, decode_tokens;
+    uint64_t preemptions; /* sequences that lost their pages to older ones and were computed again */
+    uint64_t memory;      /* bytes held: the plan's kv and scratch */
+    uint64_t adapter_bytes;
     uint32_t adapters;
 } hone_engine_stats;
 
@@ -96,24 +101,29 @@ typedef struct hone_engine hone_engine;
 
 hone_engine_config hone_engine_defaults(const hone_model *model);
 
-/* What an engine of this configuration will use, before anything is opened. */
+/* What an engine of this configuration will use, before anything is opened; adapters: the budget.  A request adds its
+ * own tokens, which are not planned. */
 typedef struct {
     uint64_t weights, kv, scratch, adapters, total; /* bytes */
 } hone_memory_plan;
-void hone_engine_plan(hone_memory_plan *out, const hone_model *model, const hone_engine_config *cfg);
+void hone_engine_plan(hone_memory_plan *out, const hone_model *model, const hone_pool *pool,
+                      const hone_engine_config *cfg);
 
 hone_status hone_engine_open(hone_engine **out, const hone_model *model, hone_pool *pool, const hone_engine_config *cfg,
                              hone_error *err);
 void hone_engine_close(hone_engine *e);
 
-/* The engine owns the adapter afterwards, also on failure.  HONE_ERR_FULL: over the budget of adapters in use. */
+/* The engine owns the adapter afterwards, also on failure.  The least recently used adapters that no request uses make
+ * room.  A digest that is there already is fine.  HONE_ERR_FULL: over the budget of adapters in use; HONE_ERR_LIMIT: a
+ * rank over HONE_FORWARD_MAX_RANK. */
 hone_status hone_engine_add_adapter(hone_engine *e, const char *digest, hone_adapter *adapter, hone_error *err);
 bool hone_engine_has_adapter(const hone_engine *e, const char *digest);
 
 /* HONE_ERR_ARG with both numbers when prompt + output cannot fit, HONE_ERR_NOT_FOUND for an unknown adapter. */
 hone_status hone_engine_submit(hone_engine *e, const hone_engine_request *request, hone_error *err);
 
-/* Ends the request before the next step; its pages are free at once.  No event follows.  Unknown ids are fine. */
+/* Ends the request before the next step; its pages are free at once.  No event follows.  Unknown ids are fine, and so
+ * is a call from inside on_event. */
 void hone_engine_cancel(hone_engine *e, uint64_t id);
 
 /* One step; events go to on_event in order.  Returns whether work is left. */

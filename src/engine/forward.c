@@ -96,7 +96,7 @@ static void lay_out(hone_forward *f, carver *c) {
     f->segment = carve(c, m, sizeof(*f->segment));
 }
 
-size_t hone_forward_plan(const hone_model *model, hone_pool *pool, uint32_t max_rows, uint32_t max_logit_rows,
+size_t hone_forward_plan(const hone_model *model, const hone_pool *pool, uint32_t max_rows, uint32_t max_logit_rows,
                          hone_kv_type kv_type) {
     hone_forward f = {.model = model,
                       .kernels = model->kernels,

@@ -83,7 +83,7 @@ hone_status hone_forward_open(hone_forward **out, const hone_model *model, hone_
 void hone_forward_close(hone_forward *f);
 size_t hone_forward_bytes(const hone_forward *f); /* of the scratch */
 /* The same before anything is opened; SIZE_MAX where it cannot be addressed. */
-size_t hone_forward_plan(const hone_model *model, hone_pool *pool, uint32_t max_rows, uint32_t max_logit_rows,
+size_t hone_forward_plan(const hone_model *model, const hone_pool *pool, uint32_t max_rows, uint32_t max_logit_rows,
                          hone_kv_type kv_type);
 
 /* Runs rows[m] and stores their keys and values.  logits: [n_logit_rows, V] by logit_row, which counts from 0 without

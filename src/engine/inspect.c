@@ -1,6 +1,7 @@
 /* inspect.c - the contract is in inspect.h. */
 #include "engine/inspect.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -9,10 +10,17 @@
 #define STEP_ROWS 256u
 
 uint32_t hone_argmax(const float *x, uint32_t n) {
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < n; i++)
-        if (x[i] > x[best] || (x[best] != x[best] && x[i] == x[i])) best = i;
-    return best;
+    enum { LANES = 16 }; /* compilers make vectors of them */
+    float lane[LANES], largest = -INFINITY;
+    for (uint32_t j = 0; j < LANES; j++) lane[j] = -INFINITY;
+    uint32_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (uint32_t j = 0; j < LANES; j++) lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+    for (uint32_t j = 0; j < LANES; j++) largest = lane[j] > largest ? lane[j] : largest;
+    for (; i < n; i++) largest = x[i] > largest ? x[i] : largest;
+    for (i = 0; i < n; i++)
+        if (x[i] == largest) return i;
+    return 0; /* nothing but NaN */
 }
 
 hone_kv_type hone_kv_type_for(hone_precision precision) {

@@ -279,6 +279,7 @@ int32_t hone_sample(hone_sampler *s, float *logits, const hone_sampling *p, cons
 /* --- top logits --- */
 
 void hone_top(const float *x, uint32_t vocab, uint32_t n, int32_t *out) {
+    if (n == 0) return;
     uint32_t have = 0;
     float least = -INFINITY; /* of the n that are kept */
     for (uint32_t i = 0; i < vocab; i++) {

@@ -73,7 +73,7 @@ static hone_status start(copy *c, hone_error *err) {
     if (status != HONE_OK) return status;
     status = hone_engine_open(&c->engine, c->model, c->pool, &hello.engine, err);
     if (status != HONE_OK) return status;
-    hone_engine_plan(&ready.plan, c->model, &hello.engine);
+    hone_engine_plan(&ready.plan, c->model, c->pool, &hello.engine);
     snprintf(ready.fingerprint, sizeof(ready.fingerprint), "fp_%.12s_%s_%s_%s", c->model->digest,
              c->model->kernels->name, c->model->precision == HONE_PRECISION_F32 ? "f32" : "serving",
              hello.engine.kv_type == HONE_KV_F32 ? "kv32" : "kv16");

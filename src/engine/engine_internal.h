@@ -1,0 +1,76 @@
+/* engine_internal.h - what engine.c (memory, adapters, requests) and scheduler.c (the step) share.
+ *
+ * A request waits, runs and ends.  Both lists are in order of (priority, arrival), oldest first; a running request has
+ * a sequence of pages, a waiting one has none.  A request that loses its pages waits again in its old place and is
+ * computed again from prompt and output, which gives the same bits. */
+#ifndef HONE_ENGINE_INTERNAL_H
+#define HONE_ENGINE_INTERNAL_H
+
+#include "engine/engine.h"
+#include "engine/kv.h"
+#include "engine/sample.h"
+
+typedef struct engine_adapter {
+    char digest[HONE_DIGEST_TEXT];
+    hone_adapter *adapter; /* owned */
+    uint32_t users;        /* requests, waiting ones too */
+    uint64_t used_at;      /* step of the last use */
+    struct engine_adapter *next;
+} engine_adapter;
+
+typedef struct engine_request {
+    struct engine_request *next; /* in the list of waiting ones */
+    uint64_t arrival;
+    bool ended;            /* freed when the step is over */
+    hone_engine_request r; /* pointers are to what follows this record in its allocation */
+    engine_adapter *adapter;
+    int32_t *token;    /* [n_prompt + max_tokens] prompt, then output */
+    uint32_t n_output; /* emitted ones included */
+    uint32_t length;   /* n_prompt + max_tokens: the longest it may become */
+    uint32_t seq;      /* HONE_KV_NONE while it waits */
+    uint32_t n_done;   /* positions whose keys and values are stored */
+    uint32_t n_told;   /* prompt tokens whose log-probabilities were reported (or need not be) */
+    float *sum;        /* [D] of final norms over the prompt, NULL: not wanted or told */
+    /* of this step */
+    uint32_t row0, n_row; /* its rows */
+    uint32_t first;       /* position of the first */
+    int32_t logit_row;    /* -1: none */
+} engine_request;
+
+struct hone_engine {
+    const hone_model *model;
+    hone_pool *pool;
+    hone_engine_config cfg;      /* without zeros */
+    uint32_t n_threads, n_logit; /* n_logit: rows of logits */
+    hone_forward *forward;
+    hone_kv *kv;
+    hone_sampler **sampler;   /* [n_threads] */
+    float *copy;              /* [n_threads, V] logits that sampling may change while log-probabilities need them */
+    float *logits;            /* [n_logit, V] */
+    float *hidden;            /* [max_step_rows, D] */
+    hone_row *rows;           /* [max_step_rows] */
+    hone_seq_view *views;     /* [max_sequences] */
+    engine_request **running; /* [max_sequences], n_running in use */
+    uint32_t n_running;
+    engine_request **batch; /* [max_sequences] those with rows in this step */
+    uint32_t n_batch;
+    hone_event *token_event;  /* [max_sequences] sampled, by logit row, before they are reported */
+    hone_event *prompt_event; /* [n_logit] */
+    engine_request *waiting;
+    uint32_t n_waiting;
+    engine_request *graveyard; /* ended ones, freed when the step is over */
+    bool stepping;
+    engine_adapter *adapters;
+    uint32_t n_adapter;
+    uint64_t adapter_bytes;
+    uint64_t arrivals;
+    hone_engine_stats stats;
+};
+
+/* engine.c */
+bool engine_older(const engine_request *a, const engine_request *b);
+void engine_wait(hone_engine *e, engine_request *r); /* into the list of waiting ones, in its place */
+void engine_end(hone_engine *e, engine_request *r);  /* pages and adapter are free, the record follows */
+void engine_bury(hone_engine *e);                    /* frees records of ended requests */
+
+#endif

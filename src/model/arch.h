@@ -11,9 +11,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/json.h"
 #include "kernel/kernel.h"
 
 #define HONE_MAX_LAYERS 512u
+#define HONE_MAX_ROPES 4u
+#define HONE_MAX_ROT 512u
 
 typedef enum { HONE_NORM_RMS, HONE_NORM_LAYER } hone_norm_kind;
 typedef enum {
@@ -36,7 +39,7 @@ typedef enum {
     HONE_ROPE_LONGROPE
 } hone_rope_scaling;
 
-/* One table of rotary frequencies; a model has one or two (local and global layers). */
+/* One table of rotary frequencies; most models have one, some another for their local layers. */
 typedef struct {
     double theta;     /* base */
     uint32_t rot;     /* rotated dimensions of a head, even, <= E */
@@ -45,11 +48,15 @@ typedef struct {
     double factor;            /* linear, llama3, yarn, dynamic */
     double low_freq_factor;   /* llama3 */
     double high_freq_factor;  /* llama3 */
-    uint32_t original_length; /* llama3, yarn, longrope: context before scaling */
+    uint32_t original_length; /* llama3, yarn, longrope, dynamic: context before scaling */
     double attention_factor;  /* yarn, longrope: cos and sin are multiplied by it; 0: the formula's default */
     double beta_fast, beta_slow, mscale, mscale_all_dim; /* yarn */
     bool yarn_no_truncate;
-    float *short_factor, *long_factor; /* longrope: [rot / 2] or NULL; owned by the model */
+    bool divided[2];                     /* which of the two divisors are given */
+    float divisor[2][HONE_MAX_ROT / 2];  /* [rot / 2] each.  Plain: GGUF's rope_freqs in [0].  longrope: its short
+                                            factors in  [0], the long ones, for sequences over original_length, in [1] */
+    float inv_freq[2][HONE_MAX_ROT / 2]; /* by hone_rope_prepare(): what the fields above come to */
+    float scale[2];                      /* the same: the factor of cos and sin */
 } hone_rope;
 
 typedef struct {
@@ -86,7 +93,7 @@ typedef struct {
     float clip_qkv;     /* 0: none */
     hone_position_kind position;
     uint32_t n_rope;
-    hone_rope rope[2];
+    hone_rope rope[HONE_MAX_ROPES];
     hone_layer_arch layer[HONE_MAX_LAYERS]; /* [n_layer] */
 
     hone_act act;
@@ -101,11 +108,26 @@ typedef struct {
     int32_t bos, eos[8], n_eos, pad; /* as the configuration says; -1 none */
 } hone_arch;
 
+/* Every number in range and none contradicting another (heads divide, rotations fit a head, layers name ropes that
+ * exist); then the rope tables are prepared.  HONE_ERR_FORMAT names the field. */
+hone_status hone_arch_check(hone_arch *arch, hone_error *err);
+
+/* The record as JSON and back, exact to the bit: what tile files carry.  to_json: NULL without memory. */
+json_t *hone_arch_to_json(const hone_arch *arch);
+hone_status hone_arch_from_json(hone_arch *out, const json_t *json, hone_error *err);
+
+/* A vocabulary of n_vocab tokens asks for no row that the embedding lacks; more rows than tokens are padding. */
+hone_status hone_arch_check_vocabulary(const hone_arch *arch, uint64_t n_vocab, hone_error *err);
+
+/* Fill inv_freq and scale from the other fields. */
+void hone_rope_prepare(hone_rope *rope);
+
 /* cos and sin of position p for one rope table: [rot / 2] each, already multiplied by the attention factor.
  * length: the longest the sequence may become (dynamic and longrope choose by it; others ignore it). */
 void hone_rope_row(const hone_rope *rope, uint32_t position, uint32_t length, float *cos_out, float *sin_out);
 
-/* The frequencies themselves, [rot / 2], and the factor for cos and sin. */
+/* The frequencies themselves, [rot / 2], and the factor for cos and sin.  In float, step by step as transformers 5 does
+ * it (modeling_rope_utils.py): angles of far positions are sensitive to the last bit. */
 void hone_rope_frequencies(const hone_rope *rope, uint32_t length, float *inv_freq, float *factor);
 
 #endif

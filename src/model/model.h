@@ -52,22 +52,15 @@ typedef struct {
     hone_norm embed_norm, final_norm;
     hone_linear head;              /* [V, D]; when tied, the same tiles as embed */
     hone_layer *layer;             /* [L] */
-    char digest[HONE_DIGEST_TEXT]; /* SHA-256 that names the weights: of the GGUF file, or of the folder's weight files
-                                      in order */
+    char digest[HONE_DIGEST_TEXT]; /* SHA-256 that names the weights: of the GGUF file, or over the digests of the
+                                      folder's config.json and weight files (weights.h) */
     uint64_t weight_bytes;         /* tiles, in bytes */
     uint64_t parameters;           /* elements of all weights as stored */
     char format[16];               /* dominant stored format, "Q4_1" */
     void *owner;                   /* model.c's own: mappings and memory */
 } hone_model;
 
-/* A named open file: how weights reach a process that may not open files itself.  fds stay the caller's. */
-typedef struct {
-    const char *name; /* "model.safetensors", "config.json", "x.gguf": the last part of the path */
-    int fd;
-} hone_source_file;
-
-/* From a path: a GGUF file, or a folder with config.json and *.safetensors.  digest may be NULL: computed from the
- * files (slow for large ones).  Success: the caller owns *out. */
+/* From a path: a GGUF file, or a folder with config.json and *.safetensors.  Success: the caller owns *out. */
 hone_status hone_model_open(hone_model **out, const char *path, const hone_kernels *kernels, hone_precision precision,
                             hone_pool *pool, hone_error *err);
 void hone_model_close(hone_model *m); /* NULL is fine */

@@ -157,10 +157,9 @@ void hone_dtype_widen(hone_dtype t, const void *row, float *out, size_t k) {
         return;
     default: break;
     }
-    const int32_t offset = kernel_quant_offset(t);
     for (size_t i = 0; i + 32 <= k; i += 32) {
         kernel_quant b;
         kernel_quant_block(t, row, (uint32_t)(i / 32), &b);
-        for (uint32_t j = 0; j < 32; j++) out[i + j] = b.scale[j / 16] * (float)((int32_t)b.q[j] - offset) + b.minimum;
+        kernel_quant_widen(t, &b, out + i);
     }
 }

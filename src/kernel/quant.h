@@ -30,6 +30,15 @@ static inline bool kernel_quant_has_minimum(hone_dtype t) {
     return t == HONE_Q4_1 || t == HONE_Q5_1 || t == HONE_Q4_K || t == HONE_Q5_K;
 }
 
+static inline void kernel_quant_widen(hone_dtype t, const kernel_quant *b, float out[32]) {
+    const int32_t offset = kernel_quant_offset(t);
+    const bool has_minimum = kernel_quant_has_minimum(t);
+    for (uint32_t i = 0; i < 32; i++) {
+        out[i] = b->scale[i / 16] * (float)((int32_t)b->q[i] - offset);
+        if (has_minimum) out[i] += b->minimum; /* adding 0 would turn -0 into 0 */
+    }
+}
+
 /* Activations as the int8 products want them: per row and block of 32, scale = max|x| / 127, q = round to nearest even.
  * A block that holds NaN or infinity gets a NaN scale, so that it shows in every output; one too small for 127 / max
  * to be finite counts as zero. */

@@ -4,6 +4,6 @@
 
 #include "kernel/kernel.h"
 
-extern const hone_kernels kernel_ref;
+extern const hone_kernels kernel_ref, kernel_avx512;
 
 #endif

@@ -1,0 +1,168 @@
+/* gemm.c - plain f32 products for adapters: one length is a rank (4 .. 64), the others are hundreds or thousands.
+ *
+ * nn and tn: lanes are columns, each output is one chain of fma over k.  nt has both operands along k: up to NT_SHORT
+ * (B times a low-rank row) b is turned in panels of 16 columns and the same chain runs; beyond it (A times x) lanes run
+ * along k and end in the tree of math.h.  Which way is taken depends on k alone.
+ *
+ * Order: storing, nn and tn, nt. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernel/avx512/avx512.h"
+#include "kernel/avx512/math.h"
+#include "kernel/avx512/transpose.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum { NT_SHORT = 64 };
+
+INLINE void put(float *c, __m512 alpha, __m512 sum, bool add, __mmask16 k) {
+    const __m512 v = add ? _mm512_fmadd_ps(alpha, sum, _mm512_maskz_loadu_ps(k, c)) : _mm512_mul_ps(alpha, sum);
+    _mm512_mask_storeu_ps(c, k, v);
+}
+
+/* ---- c = a b, and c = a^T b ----------------------------------------------------------------------------------------
+ */
+
+/* r rows of c by w registers of columns; element l of row i of a is a[i * row + l * step]. */
+INLINE void block(const int r, const int w, uint32_t k, float alpha, const float *a, size_t row, size_t step,
+                  const float *b, size_t ldb, float *c, size_t ldc, bool add, __mmask16 last) {
+    __m512 s[8][3];
+#pragma GCC unroll 8
+    for (int i = 0; i < r; i++)
+#pragma GCC unroll 3
+        for (int j = 0; j < w; j++) s[i][j] = _mm512_setzero_ps();
+    for (uint32_t l = 0; l < k; l++, a += step, b += ldb) {
+        __m512 v[3];
+#pragma GCC unroll 3
+        for (int j = 0; j < w; j++) v[j] = _mm512_maskz_loadu_ps(j == w - 1 ? last : 0xffff, b + 16 * j);
+#pragma GCC unroll 8
+        for (int i = 0; i < r; i++) {
+            const __m512 x = _mm512_set1_ps(a[row * (size_t)i]);
+#pragma GCC unroll 3
+            for (int j = 0; j < w; j++) s[i][j] = _mm512_fmadd_ps(x, v[j], s[i][j]);
+        }
+    }
+    const __m512 by = _mm512_set1_ps(alpha);
+#pragma GCC unroll 8
+    for (int i = 0; i < r; i++)
+#pragma GCC unroll 3
+        for (int j = 0; j < w; j++) put(c + ldc * (size_t)i + 16 * j, by, s[i][j], add, j == w - 1 ? last : 0xffff);
+}
+
+INLINE void columns(const int w, uint32_t m, uint32_t k, float alpha, const float *a, size_t row, size_t step,
+                    const float *b, size_t ldb, float *c, size_t ldc, bool add, __mmask16 last) {
+    uint32_t i = 0;
+    for (; i + 8 <= m; i += 8) block(8, w, k, alpha, a + row * i, row, step, b, ldb, c + ldc * i, ldc, add, last);
+    if (m & 4u) {
+        block(4, w, k, alpha, a + row * i, row, step, b, ldb, c + ldc * i, ldc, add, last);
+        i += 4;
+    }
+    if (m & 2u) {
+        block(2, w, k, alpha, a + row * i, row, step, b, ldb, c + ldc * i, ldc, add, last);
+        i += 2;
+    }
+    if (m & 1u) block(1, w, k, alpha, a + row * i, row, step, b, ldb, c + ldc * i, ldc, add, last);
+}
+
+static void product(uint32_t m, uint32_t n, uint32_t k, float alpha, const float *a, size_t row, size_t step,
+                    const float *b, size_t ldb, float *c, size_t ldc, bool add) {
+    for (uint32_t j = 0; j < n; j += 48) {
+        const uint32_t len = n - j;
+        if (len > 32)
+            columns(3, m, k, alpha, a, row, step, b + j, ldb, c + j, ldc, add, first(len - 32));
+        else if (len > 16)
+            columns(2, m, k, alpha, a, row, step, b + j, ldb, c + j, ldc, add, first(len - 16));
+        else
+            columns(1, m, k, alpha, a, row, step, b + j, ldb, c + j, ldc, add, first(len));
+    }
+}
+
+void avx512_gemm_nn(uint32_t m, uint32_t n, uint32_t k, float alpha, const float *a, size_t lda, const float *b,
+                    size_t ldb, float *c, size_t ldc, bool add) {
+    product(m, n, k, alpha, a, lda, 1, b, ldb, c, ldc, add);
+}
+
+void avx512_gemm_tn(uint32_t m, uint32_t n, uint32_t k, float alpha, const float *a, size_t lda, const float *b,
+                    size_t ldb, float *c, size_t ldc, bool add) {
+    product(m, n, k, alpha, a, 1, lda, b, ldb, c, ldc, add);
+}
+
+/* ---- c = a b^T -----------------------------------------------------------------------------------------------------
+ */
+
+/* k <= NT_SHORT: panels of 16 rows of b, turned. */
+static void short_nt(uint32_t m, uint32_t n, uint32_t k, float alpha, const float *a, size_t lda, const float *b,
+                     size_t ldb, float *c, size_t ldc, bool add) {
+    float turned[NT_SHORT * 16] __attribute__((aligned(64)));
+    for (uint32_t j = 0; j < n; j += 16) {
+        const uint32_t len = n - j < 16 ? n - j : 16;
+        for (uint32_t l = 0; l < k; l += 16) {
+            __m512 v[16];
+            for (uint32_t i = 0; i < 16; i++)
+                v[i] = i < len ? _mm512_maskz_loadu_ps(first(k - l), b + ldb * (j + i) + l) : _mm512_setzero_ps();
+            transpose16(v);
+            for (uint32_t i = 0; i < 16; i++) _mm512_store_ps(turned + 16 * (l + i), v[i]);
+        }
+        columns(1, m, k, alpha, a, lda, 1, turned, 16, c + j, ldc, add, first(len));
+    }
+}
+
+/* The sums over lanes of four registers, each by the tree of sum16. */
+INLINE __m128 sums_of_4(const __m512 *v) {
+    __m128 q[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(v[i]), _mm512_extractf32x8_ps(v[i], 1));
+        q[i] = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    }
+    _MM_TRANSPOSE4_PS(q[0], q[1], q[2], q[3]);
+    return _mm_add_ps(_mm_add_ps(q[0], q[2]), _mm_add_ps(q[1], q[3]));
+}
+
+INLINE void long_block(const int r, uint32_t columns_left, uint32_t k, float alpha, const float *a, size_t lda,
+                       const float *b, size_t ldb, float *c, size_t ldc, bool add) {
+    /* Missing columns read the last one again and are not stored. */
+    const float *col[4];
+    for (uint32_t j = 0; j < 4; j++) col[j] = b + ldb * (j < columns_left ? j : columns_left - 1);
+    __m512 s[4][4];
+#pragma GCC unroll 4
+    for (int i = 0; i < r; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) s[i][j] = _mm512_setzero_ps();
+    for (uint32_t l = 0; l < k; l += 16) {
+        const __mmask16 mask = first(k - l);
+        __m512 v[4];
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) v[j] = _mm512_maskz_loadu_ps(mask, col[j] + l);
+#pragma GCC unroll 4
+        for (int i = 0; i < r; i++) {
+            const __m512 x = _mm512_maskz_loadu_ps(mask, a + lda * (size_t)i + l);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) s[i][j] = _mm512_fmadd_ps(x, v[j], s[i][j]);
+        }
+    }
+    const __mmask8 keep = (__mmask8)(columns_left >= 4 ? 15u : (1u << columns_left) - 1u);
+    const __m128 by = _mm_set1_ps(alpha);
+#pragma GCC unroll 4
+    for (int i = 0; i < r; i++) {
+        float *out = c + ldc * (size_t)i;
+        const __m128 sum = sums_of_4(s[i]);
+        _mm_mask_storeu_ps(out, keep, add ? _mm_fmadd_ps(by, sum, _mm_maskz_loadu_ps(keep, out)) : _mm_mul_ps(by, sum));
+    }
+}
+
+void avx512_gemm_nt(uint32_t m, uint32_t n, uint32_t k, float alpha, const float *a, size_t lda, const float *b,
+                    size_t ldb, float *c, size_t ldc, bool add) {
+    if (k <= NT_SHORT) {
+        short_nt(m, n, k, alpha, a, lda, b, ldb, c, ldc, add);
+        return;
+    }
+    for (uint32_t j = 0; j < n; j += 4) {
+        uint32_t i = 0;
+        for (; i + 4 <= m; i += 4)
+            long_block(4, n - j, k, alpha, a + lda * i, lda, b + ldb * j, ldb, c + ldc * i + j, ldc, add);
+        for (; i < m; i++)
+            long_block(1, n - j, k, alpha, a + lda * i, lda, b + ldb * j, ldb, c + ldc * i + j, ldc, add);
+    }
+}

@@ -1,0 +1,257 @@
+/* linear.c - activations as int8 blocks, and their products with quantised weights (VNNI).
+ *
+ * One panel of 16 outputs against up to 16 rows: a step of 32 inputs is unpacked once into 8 registers (16 outputs x 4
+ * inputs, unsigned), each row gives 8 dot products, and f32 sums stay in registers over the whole of K.  The order of
+ * an output's sum is that of ref: step by step, scale before minimum.  It does not depend on how many rows share the
+ * panel, so one row (decoding) and thousands (prefill) give the same bits.
+ *
+ * Order: activations, one step, panels by rows, formats, ranges. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernel/avx512/avx512.h"
+#include "kernel/avx512/math.h"
+#include "kernel/tile.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* ---- Activations ------------------------------------------------------------------------------------------------ */
+
+static void lay_int8(const float *x, uint32_t k, act_block *to, uint32_t r) {
+    const __m512 sign = _mm512_set1_ps(-0.0f);
+    for (uint32_t i = 0; i < k; i += TILE_K, to++) {
+        const __m512 a = _mm512_loadu_ps(x + i), b = _mm512_loadu_ps(x + i + 16);
+        /* The largest magnitude by its bits, so that NaN is the largest of all. */
+        const __m512i bits = _mm512_max_epu32(_mm512_castps_si512(_mm512_andnot_ps(sign, a)),
+                                              _mm512_castps_si512(_mm512_andnot_ps(sign, b)));
+        const uint32_t largest_bits = _mm512_reduce_max_epu32(bits);
+        float largest, inverse;
+        memcpy(&largest, &largest_bits, 4);
+        const float scale = kernel_quantise_scale(largest, &inverse);
+        const __m512 by = _mm512_set1_ps(inverse);
+        const __m512i qa = _mm512_cvtps_epi32(_mm512_mul_ps(a, by)), qb = _mm512_cvtps_epi32(_mm512_mul_ps(b, by));
+        _mm_storeu_si128((__m128i *)(void *)to->q[r], _mm512_cvtsepi32_epi8(qa));
+        _mm_storeu_si128((__m128i *)(void *)(to->q[r] + 16), _mm512_cvtsepi32_epi8(qb));
+        const int32_t low = _mm512_reduce_add_epi32(qa), sum = low + _mm512_reduce_add_epi32(qb);
+        to->scale[r] = scale;
+        to->scaled_sum[r] = scale * (float)sum;
+        to->minus_sum[r] = -sum;
+        to->minus_low_sum[r] = -low;
+    }
+}
+
+static void lay_plain(const float *x, uint32_t k, bool bf16, uint8_t *to, uint32_t r) {
+    for (uint32_t i = 0; i < k; i += TILE_K) {
+        const uint32_t len = k - i;
+        const __m512 a = _mm512_maskz_loadu_ps(first(len), x + i);
+        const __m512 b = _mm512_maskz_loadu_ps(len > 16 ? first(len - 16) : 0, x + i + 16);
+        if (bf16) {
+            _mm512_storeu_si512((void *)(to + 64u * r), (__m512i)_mm512_cvtne2ps_pbh(b, a));
+            to += 1024;
+        } else {
+            _mm512_storeu_ps((void *)(to + 64u * r), a);
+            _mm512_storeu_ps((void *)(to + 1024u + 64u * r), b);
+            to += 2048;
+        }
+    }
+}
+
+void avx512_act_lay(const hone_weight *w, const float *x, size_t ldx, uint32_t m, uint32_t m0, uint32_t m1, void *act) {
+    (void)m;
+    const act_kind kind = tile_act_kind(w);
+    const size_t tile_bytes = tile_steps(w->k) * tile_act_step_bytes(kind);
+    for (uint32_t i = m0; i < m1; i++) {
+        uint8_t *to = (uint8_t *)act + i / TILE_ROWS * tile_bytes;
+        if (kind == ACT_INT8)
+            lay_int8(x + ldx * i, w->k, (act_block *)(void *)to, i % TILE_ROWS);
+        else
+            lay_plain(x + ldx * i, w->k, kind == ACT_BF16, to, i % TILE_ROWS);
+    }
+}
+
+/* ---- One panel --------------------------------------------------------------------------------------------------- */
+
+/* What a kernel is specialised for: in the inlined bodies below it is a constant. */
+typedef struct {
+    bool four_bits, half_scales, has_minimum, pairs; /* pairs: a scale covers 16 inputs */
+    unsigned offset_shift;                           /* offset = 1 << offset_shift; 0: none */
+} format;
+
+INLINE __m512 load_scale(bool half, const uint8_t *p) {
+    return half ? _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p))
+                : _mm512_loadu_ps((const void *)p);
+}
+
+INLINE __m512i four_inputs(const int8_t *q) {
+    int32_t v;
+    memcpy(&v, q, 4);
+    return _mm512_set1_epi32(v);
+}
+
+typedef struct {
+    __m512i q[8]; /* 16 outputs x inputs 4j .. 4j + 3 */
+    __m512 scale, scale_high, minimum;
+} weights;
+
+INLINE void load_weights(const format f, const uint8_t *step, weights *w) {
+    const size_t q_bytes = f.four_bits ? 256 : 512, scale_bytes = f.half_scales ? 32 : 64;
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        const __m512i q = _mm512_loadu_si512((const void *)(step + 64 * j));
+        if (f.four_bits) {
+            const __m512i low = _mm512_set1_epi8(15);
+            w->q[j] = _mm512_and_si512(q, low);
+            w->q[j + 4] = _mm512_and_si512(_mm512_srli_epi16(q, 4), low);
+        } else {
+            w->q[j] = q;
+            w->q[j + 4] = _mm512_loadu_si512((const void *)(step + 256 + 64 * j));
+        }
+    }
+    w->scale = load_scale(f.half_scales, step + q_bytes);
+    w->scale_high = f.pairs ? load_scale(f.half_scales, step + q_bytes + scale_bytes) : w->scale;
+    w->minimum = f.has_minimum ? load_scale(f.half_scales, step + q_bytes + (f.pairs ? 2 : 1) * scale_bytes) : w->scale;
+}
+
+/* n <= 4 rows of a step, whose integers are at q and whose scales at s (act_block, moved to the first of the rows):
+ * the integer products, then the f32 sums. */
+INLINE void rows_of_step(const format f, const int n, const weights *w, const int8_t *q, const float *s, __m512 *acc) {
+    const int32_t *minus_sum = (const int32_t *)(const void *)(s + 2 * TILE_ROWS), *minus_low = minus_sum + TILE_ROWS;
+    __m512i low[4], high[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < n; i++) {
+        low[i] = high[i] = _mm512_setzero_si512();
+        if (f.offset_shift && f.pairs) {
+            low[i] = _mm512_slli_epi32(_mm512_set1_epi32(minus_low[i]), f.offset_shift);
+            high[i] = _mm512_slli_epi32(_mm512_set1_epi32(minus_sum[i] - minus_low[i]), f.offset_shift);
+        } else if (f.offset_shift) {
+            low[i] = _mm512_slli_epi32(_mm512_set1_epi32(minus_sum[i]), f.offset_shift);
+        }
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++) {
+#pragma GCC unroll 4
+        for (int i = 0; i < n; i++) {
+            const __m512i x = four_inputs(q + TILE_K * i + 4 * j);
+            if (f.pairs && j >= 4)
+                high[i] = _mm512_dpbusd_epi32(high[i], w->q[j], x);
+            else
+                low[i] = _mm512_dpbusd_epi32(low[i], w->q[j], x);
+        }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < n; i++) {
+        const __m512 xs = _mm512_set1_ps(s[i]);
+        acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(w->scale, xs), _mm512_cvtepi32_ps(low[i]), acc[i]);
+        if (f.pairs) acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(w->scale_high, xs), _mm512_cvtepi32_ps(high[i]), acc[i]);
+        if (f.has_minimum) acc[i] = _mm512_fmadd_ps(w->minimum, _mm512_set1_ps(s[TILE_ROWS + i]), acc[i]);
+    }
+}
+
+/* y[i][lanes of mask] for n rows of a tile from its row r0. */
+INLINE void panel_rows(const format f, const int n, const uint8_t *panel, uint32_t n_step, const act_block *x,
+                       uint32_t r0, float *y, size_t ldy, __mmask16 mask) {
+    const size_t step_bytes = (f.four_bits ? 256u : 512u) +
+                              (1u + (f.pairs ? 1u : 0u) + (f.has_minimum ? 1u : 0u)) * (f.half_scales ? 32u : 64u);
+    const int8_t *q = x->q[r0];
+    const float *s = &x->scale[r0];
+    __m512 acc[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < n; i++) acc[i] = _mm512_setzero_ps();
+    for (uint32_t step = 0; step < n_step; step++) {
+        weights w;
+        load_weights(f, panel, &w);
+        if (n <= 4) /* few rows: memory is the limit, ask for it early */
+#pragma GCC unroll 10
+            for (size_t b = 0; b < step_bytes; b += 64) _mm_prefetch((const char *)panel + 2560 + b, _MM_HINT_T0);
+        if (n < 4) {
+            rows_of_step(f, n, &w, q, s, acc);
+        } else {
+#pragma GCC unroll 4
+            for (int i = 0; i < n; i += 4) rows_of_step(f, 4, &w, q + TILE_K * i, s + i, acc + i);
+        }
+        panel += step_bytes;
+        q += sizeof(act_block);
+        s += sizeof(act_block) / sizeof(float);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < n; i++) _mm512_mask_storeu_ps(y + ldy * (size_t)i, mask, acc[i]);
+}
+
+/* m rows of one tile, from its first: 16 at once, else by powers of two. */
+INLINE void panel_tile(const format f, const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m, float *y,
+                       size_t ldy, __mmask16 mask) {
+    if (m == TILE_ROWS) {
+        panel_rows(f, 16, panel, n_step, x, 0, y, ldy, mask);
+        return;
+    }
+    uint32_t r = 0;
+    if (m & 8u) {
+        panel_rows(f, 8, panel, n_step, x, r, y, ldy, mask);
+        r += 8;
+    }
+    if (m & 4u) {
+        panel_rows(f, 4, panel, n_step, x, r, y + ldy * r, ldy, mask);
+        r += 4;
+    }
+    if (m & 2u) {
+        panel_rows(f, 2, panel, n_step, x, r, y + ldy * r, ldy, mask);
+        r += 2;
+    }
+    if (m & 1u) panel_rows(f, 1, panel, n_step, x, r, y + ldy * r, ldy, mask);
+}
+
+/* ---- Formats ------------------------------------------------------------------------------------------------------
+ */
+
+typedef void tile_function(const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m, float *y, size_t ldy,
+                           __mmask16 mask);
+
+#define FORMAT(name, ...)                                                                                              \
+    static void name(const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m, float *y, size_t ldy,      \
+                     __mmask16 mask) {                                                                                 \
+        panel_tile((format){__VA_ARGS__}, panel, n_step, x, m, y, ldy, mask);                                          \
+    }
+/*           4 bits  f16 scales  minimum  pairs  offset */
+FORMAT(q4_0, true, true, false, false, 3)
+FORMAT(q4_1, true, true, true, false, 0)
+FORMAT(q5_0, false, true, false, false, 4)
+FORMAT(q5_1, false, true, true, false, 0)
+FORMAT(q8_0, false, true, false, false, 7)
+FORMAT(q4_k, true, false, true, false, 0)
+FORMAT(q5_k, false, false, true, false, 0)
+FORMAT(q6_k, false, false, false, true, 5)
+
+static tile_function *const functions[HONE_DTYPE_COUNT] = {
+    [HONE_Q4_0] = q4_0, [HONE_Q4_1] = q4_1, [HONE_Q5_0] = q5_0, [HONE_Q5_1] = q5_1,
+    [HONE_Q8_0] = q8_0, [HONE_Q4_K] = q4_k, [HONE_Q5_K] = q5_k, [HONE_Q6_K] = q6_k,
+};
+
+/* ---- Ranges -------------------------------------------------------------------------------------------------------
+ */
+
+/* Rows go in blocks whose activations stay in the second cache while the panels pass by. */
+void avx512_linear_int8(const hone_weight *w, const void *act, uint32_t m, float *y, size_t ldy, uint32_t n0,
+                        uint32_t n1) {
+    tile_shape shape;
+    if (!tile_shape_of(w->dtype, w->precision, w->k, &shape)) return;
+    const size_t tile_bytes = shape.n_step * sizeof(act_block);
+    const uint32_t rows = tile_rows_at_once(tile_bytes);
+    for (uint32_t i0 = 0; i0 < m; i0 += rows) {
+        const uint32_t i1 = m - i0 < rows ? m : i0 + rows;
+        for (uint32_t n = n0; n < n1; n += HONE_PANEL) {
+            const uint8_t *panel = (const uint8_t *)w->data + n / HONE_PANEL * shape.panel_bytes;
+            const __mmask16 mask = first(n1 - n);
+            for (uint32_t i = i0; i < i1; i += TILE_ROWS)
+                functions[w->dtype](panel, shape.n_step,
+                                    (const void *)((const uint8_t *)act + i / TILE_ROWS * tile_bytes),
+                                    i1 - i < TILE_ROWS ? i1 - i : TILE_ROWS, y + ldy * i + n, ldy, mask);
+        }
+    }
+}
+
+void avx512_linear(const hone_weight *w, const void *act, uint32_t m, float *y, size_t ldy, uint32_t n0, uint32_t n1) {
+    if (tile_act_kind(w) == ACT_INT8)
+        avx512_linear_int8(w, act, m, y, ldy, n0, n1);
+    else
+        avx512_linear_plain(w, act, m, y, ldy, n0, n1);
+}

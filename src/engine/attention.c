@@ -6,6 +6,7 @@
 /* Scores (query head x position) that one core works off before waking another pays. */
 #define FEW_SCORES 2048u
 #define MAX_CHUNK_ROWS 32u
+#define MIN_CUT_ROWS 16u
 
 void forward_norm(const hone_forward *f, const hone_norm *norm, const float *x, uint32_t m, uint32_t d, float *y,
                   float *inv) {
@@ -69,9 +70,28 @@ static void positions_rows(void *arg, uint32_t row0, uint32_t row1, uint32_t thr
     }
 }
 
+/* Storing the first position of a page may clear the page, so one page is stored by one task, in order. */
+void forward_cut(hone_forward *f) {
+    f->n_cut = 0;
+    f->cut[0] = 0;
+    for (uint32_t r = 1; r < f->m; r++) {
+        const bool same_page = f->rows[r].seq == f->rows[r - 1].seq && f->rows[r].position % HONE_KV_PAGE != 0;
+        if (!same_page && r - f->cut[f->n_cut] >= MIN_CUT_ROWS) f->cut[++f->n_cut] = r;
+    }
+    f->cut[++f->n_cut] = f->m;
+}
+
+static void positions_task(void *arg, uint32_t task, uint32_t thread) {
+    const layer_job *job = arg;
+    positions_rows(arg, job->f->cut[task], job->f->cut[task + 1], thread);
+}
+
 void forward_positions(hone_forward *f, const forward_layer *layer) {
     layer_job job = {f, layer};
-    forward_rows(f, f->m, positions_rows, &job);
+    if (f->n_threads == 1)
+        positions_rows(&job, 0, f->m, 0);
+    else
+        hone_pool_run(f->pool, f->n_cut, positions_task, &job);
 }
 
 /* --- attention --- */

@@ -94,6 +94,7 @@ static void lay_out(hone_forward *f, carver *c) {
     f->pages = carve(c, m, sizeof(*f->pages));
     f->pos = carve(c, m, sizeof(*f->pos));
     f->segment = carve(c, m, sizeof(*f->segment));
+    f->cut = carve(c, m + 1, sizeof(*f->cut));
 }
 
 size_t hone_forward_plan(const hone_model *model, const hone_pool *pool, uint32_t max_rows, uint32_t max_logit_rows,
@@ -403,6 +404,7 @@ void hone_forward_run(hone_forward *f, const hone_row *rows, uint32_t m, const h
     f->dropout = dropout;
     for (uint32_t r = 0; r < m; r++) f->pos[r] = rows[r].position;
     find_segments(f);
+    forward_cut(f);
 
     forward_layer layer;
     place_layer(f, 0, &layer);

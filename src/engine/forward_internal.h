@@ -47,6 +47,8 @@ struct hone_forward {
     uint32_t *pos;                /* [m] */
     forward_segment *segment;     /* [m] */
     uint32_t n_segment;
+    uint32_t *cut; /* [m + 1] rows at which ranges begin that share no page, and m */
+    uint32_t n_cut;
 
     /* Of the block that runs now. */
     const hone_row *rows;
@@ -113,6 +115,7 @@ void forward_rows(hone_forward *f, uint32_t m, void (*fn)(void *arg, uint32_t ro
                   void *arg);
 
 /* attention.c: norms of queries and keys, rotation, storing keys and values; then attention. */
+void forward_cut(hone_forward *f); /* once for a block */
 void forward_positions(hone_forward *f, const forward_layer *layer);
 void forward_attention(hone_forward *f, const forward_layer *layer);
 size_t forward_attention_bytes(const hone_model *model, hone_kv_type kv_type, uint32_t max_rows);

@@ -27,6 +27,7 @@ typedef struct {
     bool target[HONE_MOD_COUNT];       /* modules named by target_modules */
     char digest[HONE_DIGEST_TEXT];     /* of adapter_model.safetensors; "" until written or read */
     uint64_t bytes;                    /* of A and B together */
+    json_t *config;                    /* adapter_config.json as it will be written, base and digest aside; owned */
 } hone_adapter;
 
 /* What to make a new adapter of.  Ranks and alphas of single modules by PEFT's patterns (regular expressions on the
@@ -41,7 +42,7 @@ typedef struct {
 } hone_adapter_config;
 
 /* A ~ uniform as PEFT's default initialisation (kaiming_uniform(a = sqrt(5)): +- 1 / sqrt(k)), a function of (seed,
- * layer, module, element); B = 0. */
+ * layer, module, element); B = 0.  HONE_ERR_ARG for a rank or pattern that makes no sense. */
 hone_status hone_adapter_new(hone_adapter **out, const hone_arch *arch, const hone_adapter_config *cfg,
                              hone_error *err);
 
@@ -51,12 +52,15 @@ hone_status hone_adapter_read(hone_adapter **out, const char *dir, const hone_ar
 hone_status hone_adapter_read_bytes(hone_adapter **out, const void *config, size_t config_n, const void *tensors,
                                     size_t tensors_n, const hone_arch *arch, hone_error *err);
 
-/* Both files, written atomically; a.digest is set.  The bytes are a function of the adapter alone. */
+/* Both files, each written atomically, into dir, which is made; a.digest is set.  The bytes are a function of the
+ * adapter alone. */
 hone_status hone_adapter_write(hone_adapter *a, const char *dir, hone_error *err);
 
 void hone_adapter_free(hone_adapter *a); /* NULL is fine */
 
-/* Tensors by PEFT's names for any matrix of floats that mirrors the adapter (gradients): the same file format. */
+/* Tensors by PEFT's names for any matrix of floats that mirrors the adapter (gradients): the same file format.  a_of
+ * and b_of: [n_layer * HONE_MOD_COUNT], entry l * HONE_MOD_COUNT + m shaped as lora[l][m].a and .b, not read where its
+ * rank is 0. */
 hone_status hone_adapter_write_tensors(const hone_adapter *shape, float *const *a_of, float *const *b_of,
                                        const char *path, hone_error *err);
 

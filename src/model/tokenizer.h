@@ -77,6 +77,9 @@ typedef struct {
 /* {kind BPE, no ids, add_space_prefix true}: the defaults where GGUF says nothing. */
 hone_vocab hone_vocab_default(void);
 
+/* Whether a BPE vocabulary with this pre-tokenizer adds begin-of-text where the file does not say. */
+bool hone_vocab_pre_adds_bos(const char *pre);
+
 /* Success: the caller owns *out.  Otherwise *out is NULL and err tells where and why. */
 hone_status hone_tokenizer_open_vocab(hone_tokenizer **out, const hone_vocab *vocab, hone_error *err);
 

@@ -87,6 +87,10 @@ hone_status hone_tokenizer_open_vocab(hone_tokenizer **out, const hone_vocab *vo
 hone_status hone_tokenizer_open_json(hone_tokenizer **out, const char *json, size_t json_bytes, const char *config,
                                      size_t config_bytes, hone_error *err);
 
+/* The tokenizer.ggml.* keys of an open GGUF file (gguf.h); g may be closed afterwards. */
+struct hone_gguf;
+hone_status hone_tokenizer_open_gguf(hone_tokenizer **out, const struct hone_gguf *g, hone_error *err);
+
 /* A Hugging Face folder: tokenizer.json, and where they stand there tokenizer_config.json, chat_template.jinja and the
  * end ids of generation_config.json.  Needs no model beside it. */
 hone_status hone_tokenizer_open_folder(hone_tokenizer **out, const char *folder, hone_error *err);

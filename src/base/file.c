@@ -85,7 +85,23 @@ static int sync_folder_of(const char *path) {
     return rc;
 }
 
+static hone_status write_all(int fd, const char *path, const void *bytes, size_t n, hone_error *err) {
+    const char *at = bytes;
+    while (n) {
+        const ssize_t k = write(fd, at, n);
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0) return io_fail(err, "write", path);
+        at += k;
+        n -= (size_t)k;
+    }
+    return HONE_OK;
+}
+
 hone_status hone_file_write_atomic(const char *path, const void *bytes, size_t n, hone_error *err) {
+    return hone_file_write_pieces(path, &(hone_piece_of_file){bytes, n}, 1, err);
+}
+
+hone_status hone_file_write_pieces(const char *path, const hone_piece_of_file *piece, size_t n_piece, hone_error *err) {
     hone_buf temp = {0};
     hone_status status = HONE_OK;
     if (!hone_buf_format(&temp, "%s.%ld.tmp", path, (long)getpid())) return hone_fail(err, HONE_ERR_NOMEM, "no memory");
@@ -95,18 +111,8 @@ hone_status hone_file_write_atomic(const char *path, const void *bytes, size_t n
         hone_buf_free(&temp);
         return status;
     }
-    const char *at = bytes;
-    size_t left = n;
-    while (left && status == HONE_OK) {
-        const ssize_t k = write(fd, at, left);
-        if (k < 0 && errno == EINTR) continue;
-        if (k < 0) {
-            status = io_fail(err, "write", path);
-        } else {
-            at += k;
-            left -= (size_t)k;
-        }
-    }
+    for (size_t i = 0; status == HONE_OK && i < n_piece; i++)
+        status = write_all(fd, path, piece[i].data, piece[i].n, err);
     if (status == HONE_OK && fsync(fd) != 0) status = io_fail(err, "sync", path);
     if (close(fd) != 0 && status == HONE_OK) status = io_fail(err, "close", path);
     if (status == HONE_OK && rename(temp.data, path) != 0) status = io_fail(err, "rename to", path);

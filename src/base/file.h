@@ -25,6 +25,13 @@ void hone_map_close(hone_map *map);
 /* Write to a temporary file beside path, fsync, rename, fsync the folder. */
 hone_status hone_file_write_atomic(const char *path, const void *bytes, size_t n, hone_error *err);
 
+/* The same from pieces, one behind the other. */
+typedef struct {
+    const void *data;
+    size_t n;
+} hone_piece_of_file;
+hone_status hone_file_write_pieces(const char *path, const hone_piece_of_file *piece, size_t n_piece, hone_error *err);
+
 /* mkdir -p with mode 0700 for what is made. */
 hone_status hone_folder_make(const char *path, hone_error *err);
 

@@ -14,6 +14,10 @@
  * one row share a sequence wherever one's prompt begins with all that stands before it; where it does not (an answer
  * that merges with what surrounds it), the row becomes several sequences rather than tokens that are never served.
  *
+ * Content given as text parts is joined and null members count as absent, as the server does it.  A template that shows
+ * earlier answers in another form than it asked for (without their reasoning) can train the last answer alone: earlier
+ * ones need "weight": 0, and it is a fault where they have not.
+ *
  * Nothing is truncated, nothing is left out: a faulty line is reported with its number.  Lines are hostile until
  * checked.
  *
@@ -65,7 +69,7 @@ typedef struct {
 typedef struct {
     const hone_tokenizer *tokenizer; /* NULL: only rows of tokens */
     const hone_template *template;   /* NULL: chat rows are a fault */
-    const json_t *special_tokens;    /* what the server hands to the template (chat.h) */
+    const json_t *special_tokens;    /* what the server hands to the template: hone_text's */
     uint32_t vocab;                  /* tokens are below it */
     uint32_t max_length;             /* tokens of a row at most */
 } hone_data_rules;
@@ -79,11 +83,6 @@ hone_status hone_data_parse(hone_train_data *data, const char *name, const char 
                             const hone_data_rules *rules, hone_data_faults *faults, hone_error *err);
 
 void hone_data_free(hone_train_data *data); /* back to {0} */
-
-/* bos_token, eos_token, pad_token and unk_token of a tokenizer as a new object, for special_tokens; NULL without
- * memory.
- */
-json_t *hone_data_special_tokens(const hone_tokenizer *t);
 
 /* For `hone inspect masks`: append the row's text, token by token, with `open` and `close` around each run of trained
  * tokens. */

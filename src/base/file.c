@@ -14,7 +14,7 @@
 
 static hone_status io_fail(hone_error *err, const char *what, const char *path) {
     const int e = errno;
-    const hone_status code = e == ENOENT                   ? HONE_ERR_NOT_FOUND
+    const hone_status code = e == ENOENT                  ? HONE_ERR_NOT_FOUND
                              : e == ENOSPC || e == EDQUOT ? HONE_ERR_FULL
                              : e == EACCES || e == EPERM  ? HONE_ERR_DENIED
                              : e == ENOMEM                ? HONE_ERR_NOMEM

@@ -31,8 +31,8 @@ hone_status hone_checkpoint_write(const char *path, const char *settings, const 
     header h = {.version = VERSION, .settings_bytes = (uint32_t)strlen(settings), .n = n, .state = *state};
     memcpy(h.magic, "HONECKPT", 8);
     uint64_t sum = 0;
-    hone_piece_of_file piece[6] = {{&h, sizeof(h)}, {settings, h.settings_bytes}, {p, n * sizeof(float)},
-                                   {m, n * sizeof(float)}, {v, n * sizeof(float)}, {&sum, sizeof(sum)}};
+    hone_piece_of_file piece[6] = {{&h, sizeof(h)},        {settings, h.settings_bytes}, {p, n * sizeof(float)},
+                                   {m, n * sizeof(float)}, {v, n * sizeof(float)},       {&sum, sizeof(sum)}};
     XXH3_state_t *hash = XXH3_createState();
     if (!hash) return hone_fail(err, HONE_ERR_NOMEM, "no memory for a checkpoint");
     XXH3_64bits_reset(hash);

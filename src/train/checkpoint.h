@@ -22,8 +22,8 @@ typedef struct {
 hone_status hone_checkpoint_write(const char *path, const char *settings, const hone_checkpoint_state *state,
                                   const float *p, const float *m, const float *v, size_t n, hone_error *err);
 
-/* HONE_ERR_NOT_FOUND: no file.  HONE_ERR_ARG: another run's; the message names the first setting that differs, with both
- * values.  HONE_ERR_FORMAT: damaged.  On failure nothing is changed. */
+/* HONE_ERR_NOT_FOUND: no file.  HONE_ERR_ARG: another run's; the message names the first setting that differs, with
+ * both values.  HONE_ERR_FORMAT: damaged.  On failure nothing is changed. */
 hone_status hone_checkpoint_read(const char *path, const char *settings, hone_checkpoint_state *state, float *p,
                                  float *m, float *v, size_t n, hone_error *err);
 

@@ -165,8 +165,8 @@ hone_status trainer_plan(hone_train_plan *p, hone_pass_config *cut, const hone_m
         p->steps = cfg->max_steps;
         p->epochs = (uint32_t)((p->steps + per_epoch - 1) / per_epoch);
     }
-    p->warmup_steps = cfg->warmup_steps >= 0 ? (uint64_t)cfg->warmup_steps
-                                             : (uint64_t)ceil(cfg->warmup_ratio * (double)p->steps);
+    p->warmup_steps =
+        cfg->warmup_steps >= 0 ? (uint64_t)cfg->warmup_steps : (uint64_t)ceil(cfg->warmup_ratio * (double)p->steps);
     for (;;) {
         st = largest(cut, p, cfg, train, valid, err);
         if (st != HONE_OK) return st;
@@ -176,7 +176,7 @@ hone_status trainer_plan(hone_train_plan *p, hone_pass_config *cut, const hone_m
         p->micro_tokens /= 2; /* auto gives way; a stated setting is refused below */
     }
     const uint64_t wanted = p->total_bytes;
-    for (uint32_t micro = p->micro_tokens; micro > 32; ) {
+    for (uint32_t micro = p->micro_tokens; micro > 32;) {
         micro /= 2;
         p->micro_tokens = micro;
         st = largest(cut, p, cfg, train, valid, err);
@@ -187,11 +187,11 @@ hone_status trainer_plan(hone_train_plan *p, hone_pass_config *cut, const hone_m
                              "training needs %llu MiB, %llu MiB are allowed: %u tokens in a micro-batch would fit",
                              (unsigned long long)(wanted >> 20), (unsigned long long)(cfg->memory_bytes >> 20), micro);
     }
-    return hone_fail(err, HONE_ERR_LIMIT,
-                     "training needs %llu MiB, %llu MiB are allowed, and the longest row (%u tokens) fits with no setting: "
-                     "shorten it or allow more",
-                     (unsigned long long)(p->total_bytes >> 20), (unsigned long long)(cfg->memory_bytes >> 20),
-                     train->longest);
+    return hone_fail(
+        err, HONE_ERR_LIMIT,
+        "training needs %llu MiB, %llu MiB are allowed, and the longest row (%u tokens) fits with no setting: "
+        "shorten it or allow more",
+        (unsigned long long)(p->total_bytes >> 20), (unsigned long long)(cfg->memory_bytes >> 20), train->longest);
 }
 
 hone_status hone_train_make_plan(hone_train_plan *out, const hone_model *model, hone_pool *pool,
@@ -225,7 +225,8 @@ bool trainer_settings(hone_buf *out, const hone_train_plan *p, const hone_model 
         }
         hone_buf_char(out, '\n');
     }
-    hone_buf_format(out, "epochs=%u\nbatch_rows=%u\nlr=%.17g\nschedule=%d\nlr_floor=%.17g\nwarmup_steps=%llu\nsteps=%llu\n",
+    hone_buf_format(out,
+                    "epochs=%u\nbatch_rows=%u\nlr=%.17g\nschedule=%d\nlr_floor=%.17g\nwarmup_steps=%llu\nsteps=%llu\n",
                     p->epochs, p->batch_rows, p->lr, (int)c->schedule, c->lr_floor, (unsigned long long)p->warmup_steps,
                     (unsigned long long)p->steps);
     hone_buf_format(out, "beta1=%.17g\nbeta2=%.17g\neps=%.17g\nweight_decay=%.17g\nclip=%.17g\nshuffle=%d\nseed=%llu\n",

@@ -30,9 +30,9 @@ typedef struct {
     hone_adapter *adapter;
     hone_pass *pass;
     hone_lora_grad grad;
-    float *m, *v;    /* [grad.n] moments */
-    double *square;  /* [2 * n_module] */
-    uint32_t *order; /* [max of rows] */
+    float *m, *v;         /* [grad.n] moments */
+    double *square;       /* [2 * n_module] */
+    uint32_t *order;      /* [max of rows] */
     uint32_t order_epoch; /* of order, from 1; 0: not yet */
     char *settings, *checkpoint_path;
     hone_checkpoint_state state;
@@ -114,8 +114,8 @@ static hone_status write_checkpoint(trainer *t, hone_error *err) {
     if (!t->checkpoint_path) return HONE_OK;
     const double begin = hone_clock_seconds();
     copy_adapter(t, true);
-    hone_status st = hone_checkpoint_write(t->checkpoint_path, t->settings, &t->state, t->grad.data, t->m, t->v,
-                                           t->grad.n, err);
+    hone_status st =
+        hone_checkpoint_write(t->checkpoint_path, t->settings, &t->state, t->grad.data, t->m, t->v, t->grad.n, err);
     t->last_checkpoint = hone_clock_seconds();
     if (st == HONE_OK && t->hooks && t->hooks->on_checkpoint)
         st = t->hooks->on_checkpoint(t->hooks->arg, t->state.step, t->last_checkpoint - begin, err);
@@ -125,8 +125,8 @@ static hone_status write_checkpoint(trainer *t, hone_error *err) {
 static hone_status resume(trainer *t, hone_error *err) {
     if (!t->cfg->resume || !t->checkpoint_path) return HONE_OK;
     hone_error own = {0};
-    const hone_status st = hone_checkpoint_read(t->checkpoint_path, t->settings, &t->state, t->grad.data, t->m, t->v,
-                                                t->grad.n, &own);
+    const hone_status st =
+        hone_checkpoint_read(t->checkpoint_path, t->settings, &t->state, t->grad.data, t->m, t->v, t->grad.n, &own);
     if (st == HONE_ERR_NOT_FOUND) return HONE_OK; /* killed before the first one: begin */
     if (st != HONE_OK) return hone_fail(err, st, "%s", own.message);
     if (t->state.step > t->plan.steps)
@@ -166,8 +166,11 @@ static void update_task(void *arg, uint32_t task, uint32_t thread) {
 }
 
 static double update(trainer *t) {
-    const hone_lr_plan lr = {.lr = t->plan.lr, .floor = t->cfg->lr_floor, .schedule = t->cfg->schedule,
-                             .warmup_steps = t->plan.warmup_steps, .steps = t->plan.steps};
+    const hone_lr_plan lr = {.lr = t->plan.lr,
+                             .floor = t->cfg->lr_floor,
+                             .schedule = t->cfg->schedule,
+                             .warmup_steps = t->plan.warmup_steps,
+                             .steps = t->plan.steps};
     double sum = 0;
     hone_pool_run(t->pool, t->grad.n_module, square_task, t);
     for (uint32_t i = 0; i < 2 * t->grad.n_module; i++) sum += t->square[i];
@@ -188,7 +191,9 @@ static hone_status step(trainer *t, hone_train_step *said, hone_error *err) {
     const uint64_t done = t->state.step, in_epoch = done % t->steps_per_epoch;
     const size_t from = (size_t)in_epoch * t->plan.batch_rows;
     const size_t end = t->train->n - from < t->plan.batch_rows ? t->train->n : from + t->plan.batch_rows;
-    *said = (hone_train_step){.step = done + 1, .steps = t->plan.steps, .epochs = t->plan.epochs,
+    *said = (hone_train_step){.step = done + 1,
+                              .steps = t->plan.steps,
+                              .epochs = t->plan.epochs,
                               .epoch = (uint32_t)(done / t->steps_per_epoch) + 1};
     set_order(t, said->epoch);
     memset(t->grad.data, 0, t->grad.n * sizeof(float)); /* a checkpoint may have used it */
@@ -300,8 +305,10 @@ static hone_status all_steps(trainer *t, hone_error *err) {
         st = step(t, &said, err);
         if (st == HONE_OK && t->hooks && t->hooks->on_step) st = t->hooks->on_step(t->hooks->arg, &said, err);
         if (st != HONE_OK) return st;
-        if (t->state.step % t->steps_per_epoch == 0 || t->state.step == t->plan.steps) st = end_epoch(t, err);
-        else if (due(t)) st = write_checkpoint(t, err);
+        if (t->state.step % t->steps_per_epoch == 0 || t->state.step == t->plan.steps)
+            st = end_epoch(t, err);
+        else if (due(t))
+            st = write_checkpoint(t, err);
     }
     return st;
 }
@@ -321,7 +328,8 @@ hone_status hone_train_run(hone_train_result *result, const hone_model *model, h
                            const hone_train_config *cfg, const hone_train_data *train, const hone_train_data *valid,
                            const hone_train_hooks *hooks, const atomic_bool *stop, hone_error *err) {
     *result = (hone_train_result){0};
-    trainer t = {.model = model, .pool = pool, .cfg = cfg, .train = train, .valid = valid, .hooks = hooks, .stop = stop};
+    trainer t = {
+        .model = model, .pool = pool, .cfg = cfg, .train = train, .valid = valid, .hooks = hooks, .stop = stop};
     hone_status st = cfg->out_dir ? hone_folder_make(cfg->out_dir, err) : HONE_OK;
     if (st == HONE_OK) st = open_all(&t, err);
     if (st == HONE_OK) st = resume(&t, err);

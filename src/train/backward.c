@@ -55,7 +55,7 @@ void hone_lora_grad_close(hone_lora_grad *g) {
 /* ---- Opening and closing ---- */
 
 typedef struct {
-    size_t d, wide, arena, low, dropped, cos[2], scratch; /* floats of a row; scratch: bytes of a thread */
+    size_t d, wide, arena, low, dropped, cos[HONE_MAX_ROPES], scratch; /* floats of a row; scratch: bytes of a thread */
 } sizes;
 
 static sizes plan(const hone_model *model, const hone_adapter *adapter, uint32_t max_rows) {
@@ -81,7 +81,8 @@ size_t hone_backward_bytes(const hone_model *model, const hone_adapter *adapter,
                            uint32_t n_threads) {
     const sizes s = plan(model, adapter, max_rows);
     const size_t parallel = model->arch.block == HONE_BLOCK_PARALLEL;
-    const size_t row = (3 + parallel) * s.d + s.arena + 3 * s.low + s.dropped + 2 * (s.cos[0] + s.cos[1]);
+    size_t row = (3 + parallel) * s.d + s.arena + 3 * s.low + s.dropped;
+    for (int r = 0; r < (int)HONE_MAX_ROPES; r++) row += 2 * s.cos[r];
     return max_rows * (row * sizeof(float) + sizeof(backward_seq)) + n_threads * s.scratch;
 }
 
@@ -113,7 +114,7 @@ hone_status hone_backward_open(hone_backward **out, const hone_model *model, con
     for (int i = 0; i < 3; i++)
         if (!(b->low[i] = hone_alloc_aligned(max_rows, s.low * sizeof(float)))) goto fail;
     if (s.dropped && !(b->dropped = hone_alloc_aligned(max_rows, s.dropped * sizeof(float)))) goto fail;
-    for (int r = 0; r < 2; r++) {
+    for (int r = 0; r < (int)HONE_MAX_ROPES; r++) {
         if (!s.cos[r]) continue;
         if (!(b->cos[r] = hone_alloc_aligned(max_rows, s.cos[r] * sizeof(float)))) goto fail;
         if (!(b->sin[r] = hone_alloc_aligned(max_rows, s.cos[r] * sizeof(float)))) goto fail;
@@ -146,7 +147,7 @@ void hone_backward_close(hone_backward *b) {
     hone_free(b->wide[0]);
     for (int i = 0; i < 3; i++) hone_free(b->low[i]);
     hone_free(b->dropped);
-    for (int r = 0; r < 2; r++) {
+    for (int r = 0; r < (int)HONE_MAX_ROPES; r++) {
         hone_free(b->cos[r]);
         hone_free(b->sin[r]);
     }
@@ -251,7 +252,7 @@ static void rope_rows(void *arg, uint32_t row0, uint32_t row1, uint32_t thread) 
     (void)thread;
     hone_backward *b = arg;
     const hone_arch *a = &b->model->arch;
-    for (uint32_t r = 0; r < 2; r++) {
+    for (uint32_t r = 0; r < HONE_MAX_ROPES; r++) {
         const size_t half = a->rope[r].rot / 2;
         for (uint32_t i = row0; b->cos[r] && i < row1; i++)
             hone_rope_row(&a->rope[r], b->rows[i].position, b->views[b->rows[i].seq].length, b->cos[r] + i * half,

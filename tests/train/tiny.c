@@ -140,6 +140,7 @@ void tiny_open(tiny *t, const tiny_spec *spec, const hone_kernels *kernels, hone
     a->rope[0] = (hone_rope){.theta = 100.0, .rot = 16};
     a->embed_scale = a->residual_scale = a->logit_scale = 1.0f;
     spec->change(a);
+    hone_rope_prepare(&a->rope[0]);
 
     t->embed = random_floats(t, (size_t)a->vocab * a->width, 0.5f, 0.0f);
     t->head = a->tied ? t->embed : random_floats(t, (size_t)a->vocab * a->width, 0.5f, 0.0f);

@@ -1,25 +1,12 @@
 /* avx512.c - the set for machines with AVX-512 F, BW, VL, DQ, VNNI and BF16 (Cooper Lake, Zen 4 and later). */
 #include "kernel/avx512/avx512.h"
 
-#include <cpuid.h>
-
+#include "kernel/cpu.h"
 #include "kernel/sets.h"
 #include "kernel/tile.h"
 
-/* Plain code only: this runs on machines that have none of it. */
 bool avx512_can_run(void) {
-    unsigned a, b, c, d;
-    if (!__get_cpuid(1, &a, &b, &c, &d)) return false;
-    const unsigned need = 1u << 27 | 1u << 12 | 1u << 29; /* OSXSAVE, FMA, F16C */
-    if ((c & need) != need) return false;
-    unsigned low, high;
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    if ((low & 0xe6u) != 0xe6u) return false; /* the system saves xmm, ymm, masks, zmm */
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-    const unsigned need_b = 1u << 5 | 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* AVX2, F, DQ, BW, VL */
-    if ((b & need_b) != need_b || !(c & 1u << 11)) return false;                 /* VNNI */
-    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d)) return false;
-    return (a & 1u << 5) != 0; /* BF16 */
+    return kernel_cpu_has_avx512();
 }
 
 const hone_kernels kernel_avx512 = {

@@ -16,7 +16,7 @@
 #include "fleet/controller_private.h"
 
 hone_controller_config hone_controller_defaults(void) {
-    return (hone_controller_config){.copies = 1, .max_waiting = 1024, .max_deaths = 3};
+    return (hone_controller_config){.copies = 1, .max_waiting = 1024, .max_deaths = 3, .engine = {.max_sequences = 32}};
 }
 
 /* ---- Requests ---- */
@@ -123,10 +123,7 @@ hone_status hone_controller_generate(hone_component *m, const hone_adapter_files
     m->last = g;
     count(g, 1);
     *out = g;
-    if (m->state == HONE_COMPONENT_RUNNING)
-        controller_pump(m);
-    else
-        hone_component_wake(m);
+    event_active(m->tick, 0, 0);
     return HONE_OK;
 }
 
@@ -135,7 +132,7 @@ void hone_generation_cancel(hone_generation *g) {
     if (g->at) link_send_cancel(g->at, g->id);
     forget(g);
     free_generation(g);
-    if (m->n_waiting) controller_pump(m);
+    if (m->n_waiting) event_active(m->tick, 0, 0);
 }
 
 /* The journal is written before the caller hears of a token, and what it heard already is not told again. */
@@ -251,6 +248,17 @@ void controller_adapter_failed(copy_link *l, const char *digest, const hone_erro
 
 /* ---- Components ---- */
 
+static void on_tick(evutil_socket_t fd, short what, void *arg) {
+    (void)fd;
+    (void)what;
+    hone_component *m = arg;
+    if (m->n_waiting == 0) return;
+    if (m->state == HONE_COMPONENT_RUNNING)
+        controller_pump(m);
+    else
+        hone_component_wake(m);
+}
+
 void controller_fail(hone_component *m, const char *format, ...) {
     va_list args;
     va_start(args, format);
@@ -320,6 +328,7 @@ static void free_component(hone_component *m) {
     if (!m) return;
     hone_child_drop(m->layer, true);
     for (uint32_t i = 0; m->link && i < m->n_link; i++) link_free(&m->link[i]);
+    if (m->tick) event_free(m->tick);
     hone_free(m->link);
     hone_free(m->path);
     hone_free(m->tiles);
@@ -338,7 +347,8 @@ hone_status hone_controller_component(hone_controller *c, const char *path, hone
     m->controller = c;
     m->path = hone_strdup(path);
     m->link = hone_zalloc(c->cfg.copies, sizeof(*m->link));
-    if (!m->path || !m->link) {
+    m->tick = event_new(c->base, -1, 0, on_tick, m);
+    if (!m->path || !m->link || !m->tick) {
         free_component(m);
         return hone_fail(err, HONE_ERR_NOMEM, "no memory for a component");
     }

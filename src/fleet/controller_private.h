@@ -77,6 +77,8 @@ struct hone_component {
     uint32_t n_waiting, n_running;
     hone_ready ready;
     uint64_t restarts;
+    struct event *tick; /* new work is looked at from the loop, never from the caller's stack: an event could reach a
+                           caller that is still starting or ending a request */
 };
 
 #define CONTROLLER_BUCKETS 1024u

@@ -71,6 +71,14 @@ static hone_status start(copy *c, hone_error *err) {
     hone_sandbox_enter(ready.sandbox, sizeof(ready.sandbox)); /* before the team starts: its threads inherit it */
     status = hone_pool_open(&c->pool, threads, err);
     if (status != HONE_OK) return status;
+    const hone_engine_config wanted = hello.engine;
+    hello.engine = hone_engine_defaults(c->model);
+    if (wanted.max_step_rows) hello.engine.max_step_rows = wanted.max_step_rows;
+    if (wanted.max_sequences) hello.engine.max_sequences = wanted.max_sequences;
+    if (wanted.max_length) hello.engine.max_length = wanted.max_length;
+    if (wanted.kv_bytes) hello.engine.kv_bytes = wanted.kv_bytes;
+    if (wanted.adapter_bytes) hello.engine.adapter_bytes = wanted.adapter_bytes;
+    if (wanted.kv_type) hello.engine.kv_type = wanted.kv_type;
     status = hone_engine_open(&c->engine, c->model, c->pool, &hello.engine, err);
     if (status != HONE_OK) return status;
     hone_engine_plan(&ready.plan, c->model, c->pool, &hello.engine);

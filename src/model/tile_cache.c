@@ -1,5 +1,5 @@
-/* lay.c - weights into a tile file; the contract is in lay.h. */
-#include "fleet/lay.h"
+/* tile_cache.c - weights into a tile file; the contract is in tile_cache.h. */
+#include "model/tile_cache.h"
 
 #include <fcntl.h>
 #include <jansson.h>
@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "model/weights.h"
 
 /* A tile file that this program cannot map (cut off, older layout) counts as absent and is made again. */
 static bool usable(const char *path) {
@@ -20,13 +21,21 @@ static bool usable(const char *path) {
     return good;
 }
 
-hone_status hone_lay(const char *model_path, const char *folder, hone_precision precision, char **path,
-                     hone_error *err) {
+static hone_status digest_of(const char *path, char digest[HONE_DIGEST_TEXT], hone_error *err) {
+    hone_weights *w;
+    hone_status status = hone_weights_open(&w, path, err);
+    if (status == HONE_OK) status = hone_weights_digest(w, digest, err);
+    hone_weights_close(w);
+    return status;
+}
+
+hone_status hone_tile_cache_get(const char *model_path, const char *folder, hone_precision precision, char **path,
+                                hone_error *err) {
     *path = NULL;
     const hone_kernels *kernels = hone_kernels_best();
     char digest[HONE_DIGEST_TEXT];
     hone_status status = hone_folder_make(folder, err);
-    if (status == HONE_OK) status = hone_model_digest(model_path, digest, err);
+    if (status == HONE_OK) status = digest_of(model_path, digest, err);
     if (status != HONE_OK) return status;
     hone_buf name = {0};
     hone_buf_format(&name, "%s/%.32s-%s-%s.tiles", folder, digest, kernels->name,
@@ -49,10 +58,10 @@ hone_status hone_lay(const char *model_path, const char *folder, hone_precision 
     return status;
 }
 
-int hone_lay_run(const char *model_path, const char *folder, hone_precision precision) {
+int hone_tile_cache_run(const char *model_path, const char *folder, hone_precision precision) {
     hone_error err = {.position = HONE_NO_POSITION};
     char *path;
-    const hone_status status = hone_lay(model_path, folder, precision, &path, &err);
+    const hone_status status = hone_tile_cache_get(model_path, folder, precision, &path, &err);
     json_t *answer = status == HONE_OK ? json_pack("{s:s}", "tiles", path) : json_pack("{s:s}", "error", err.message);
     hone_buf line = {0};
     if (answer && hone_json_write(answer, &line) && hone_buf_char(&line, '\n')) fputs(hone_buf_str(&line), stdout);

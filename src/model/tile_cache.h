@@ -1,0 +1,18 @@
+/* tile_cache.h - where laid weights are kept: one tile file for (weights, kernel set, precision).
+ *
+ * Published weights are hostile until checked, and laying a large model takes a while: neither belongs in the
+ * controller: `hone work lay` does it in a process of its own.  The file is named by what it was made of - digest of
+ * the weights, kernel set, precision - so a second call finds it. */
+#ifndef HONE_TILE_CACHE_H
+#define HONE_TILE_CACHE_H
+
+#include "model/model.h"
+
+/* Prints {"tiles": PATH} or {"error": TEXT} on stdout.  Returns the exit status. */
+int hone_tile_cache_run(const char *model_path, const char *folder, hone_precision precision);
+
+/* The tile file of the weights at model_path in folder, made when it is not there; path on the heap (hone_free). */
+hone_status hone_tile_cache_get(const char *model_path, const char *folder, hone_precision precision, char **path,
+                                hone_error *err);
+
+#endif

@@ -1,0 +1,82 @@
+/* target.c - from a request's "model" to a base that runs here and an adapter on it. */
+#include <string.h>
+
+#include "api/private.h"
+#include "base/mem.h"
+
+static void free_base(api_base *b) {
+    if (!b) return;
+    hone_text_close(b->text);
+    hone_free(b->path);
+    hone_free(b);
+}
+
+void api_bases_free(hone_api *api) {
+    while (api->bases) {
+        api_base *b = api->bases;
+        api->bases = b->next;
+        free_base(b);
+    }
+}
+
+api_base *api_find_base(hone_api *api, const char *path, hone_error *err) {
+    for (api_base *b = api->bases; b; b = b->next)
+        if (strcmp(b->path, path) == 0) return b;
+    api_base *b = hone_zalloc(1, sizeof(*b));
+    hone_model_info info = {0};
+    hone_status status = b ? HONE_OK : hone_fail(err, HONE_ERR_NOMEM, "no memory for a model");
+    if (status == HONE_OK && !(b->path = hone_strdup(path)))
+        status = hone_fail(err, HONE_ERR_NOMEM, "no memory for a model");
+    if (status == HONE_OK) status = hone_model_inspect(&info, path, err);
+    if (status == HONE_OK) {
+        b->context = info.arch.max_position;
+        b->vocab = info.arch.vocab;
+        b->width = info.arch.width;
+        status = hone_text_open(&b->text, path, err);
+    }
+    hone_model_info_free(&info);
+    if (status == HONE_OK && (uint64_t)hone_tokenizer_size(b->text->tokenizer) > b->vocab)
+        status = hone_fail(err, HONE_ERR_FORMAT, "%s: the tokenizer has %d ids, the embedding only %u rows", path,
+                           hone_tokenizer_size(b->text->tokenizer), b->vocab);
+    if (status == HONE_OK) status = hone_controller_component(api->cfg.controller, path, &b->component, err);
+    if (status != HONE_OK) {
+        free_base(b);
+        return NULL;
+    }
+    b->next = api->bases;
+    api->bases = b;
+    return b;
+}
+
+void api_target_free(api_target *t) {
+    hone_free(t->version);
+    hone_free((void *)(uintptr_t)t->adapter.config_path);
+    hone_free((void *)(uintptr_t)t->adapter.tensors_path);
+    *t = (api_target){0};
+}
+
+bool api_find_target(hone_api *api, hone_request *req, const char *model, api_target *out) {
+    hone_error err = {.position = HONE_NO_POSITION};
+    hone_resolved r;
+    *out = (api_target){0};
+    hone_status status = hone_registry_resolve(api->cfg.store, model, false, &r, &err);
+    if (status == HONE_ERR_NOT_FOUND) {
+        api_error(req, 404, "invalid_request_error", "model", "model_not_found", "%s", err.message);
+        return false;
+    }
+    if (status == HONE_OK && !(out->base = api_find_base(api, r.path, &err))) status = err.code;
+    if (status != HONE_OK) {
+        hone_resolved_free(&r);
+        /* A model that is registered but cannot be read is this side's fault, whatever the code. */
+        api_error(req, 500, "server_error", "model", "model_unusable", "The model '%.200s' cannot be used: %s", model,
+                  err.message);
+        return false;
+    }
+    out->version = r.version;
+    out->adapter.config_path = r.config_path;
+    out->adapter.tensors_path = r.tensors_path;
+    memcpy(out->adapter.digest, r.digest, sizeof(out->adapter.digest));
+    r.version = r.config_path = r.tensors_path = NULL; /* moved */
+    hone_resolved_free(&r);
+    return true;
+}

@@ -77,11 +77,19 @@ static hone_status index_added(hone_tokenizer *t, hone_error *err) {
     hone_status st = HONE_OK;
     for (int special = 1; special >= 0; special--)
         for (size_t i = 0; i < t->n_added && st == HONE_OK; i++) {
-            const model_added *a = &t->added[i];
+            model_added *a = &t->added[i];
             hone_piece p = {a->content, a->n};
             bool dropped;
             if (a->special != (special == 1)) continue;
             if (a->normalized) st = model_normalize(&t->normal, s, a->content, a->n, &p, &dropped, err);
+            if (st == HONE_OK && (p.n != a->n || memcmp(p.text, a->content, p.n) != 0)) {
+                a->shown = hone_strndup(p.text, p.n);
+                a->shown_n = p.n;
+                if (a->shown)
+                    t->text[a->id] = (hone_piece){a->shown, p.n};
+                else
+                    st = hone_fail(err, HONE_ERR_NOMEM, "no memory for the added tokens");
+            }
             if (st == HONE_OK)
                 st = model_matcher_add(a->normalized ? &t->match_normalized : &t->match, p.text, p.n, (int32_t)i, err);
         }
@@ -173,7 +181,10 @@ void hone_tokenizer_close(hone_tokenizer *t) {
     hone_free(t->flag);
     model_dict_free(&t->vocab);
     model_dict_free(&t->added_of);
-    for (size_t i = 0; i < t->n_added; i++) hone_free(t->added[i].content);
+    for (size_t i = 0; i < t->n_added; i++) {
+        hone_free(t->added[i].content);
+        hone_free(t->added[i].shown);
+    }
     hone_free(t->added);
     model_matcher_free(&t->match);
     model_matcher_free(&t->match_normalized);
@@ -335,8 +346,12 @@ int32_t hone_tokenizer_size(const hone_tokenizer *t) {
 
 const char *hone_tokenizer_text(const hone_tokenizer *t, int32_t id, size_t *n) {
     if (id < 0 || id >= t->size) return NULL;
-    if (n) *n = t->text[id].n;
-    return t->text[id].text;
+    hone_piece p = t->text[id];
+    if (t->flag[id] & MODEL_TOKEN_ADDED) /* few, and few ask */
+        for (size_t i = 0; i < t->n_added; i++)
+            if (t->added[i].id == id && t->added[i].shown) p = (hone_piece){t->added[i].content, t->added[i].n};
+    if (n) *n = p.n;
+    return p.text;
 }
 
 int32_t hone_tokenizer_find(const hone_tokenizer *t, const char *text, size_t n) {

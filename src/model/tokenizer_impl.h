@@ -239,6 +239,9 @@ hone_status model_wordpiece_word(const hone_tokenizer *t, model_scratch *s, cons
 typedef struct {
     char *content;
     size_t n;
+    char
+        *shown; /* what it decodes to when its normalized form differs (the authority gives that back); NULL: content */
+    size_t shown_n;
     int32_t id;
     bool special, normalized, lstrip, rstrip, single_word;
 } model_added;

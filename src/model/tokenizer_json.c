@@ -289,6 +289,8 @@ static hone_status regex_step(hone_tokenizer *t, const char *regex, model_behavi
     return model_pattern_regex(&step->pattern, regex, strlen(regex), err);
 }
 
+/* \w of the regex crate, which runs this pattern in the authority; it differs from Oniguruma's. */
+#define RUST_WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\u200c\\u200d"
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
 static hone_status byte_level(hone_tokenizer *t, const json_t *o, const place *at, hone_error *err) {
@@ -319,7 +321,8 @@ static hone_status pre_tokenizer(hone_tokenizer *t, const json_t *o, const place
     if (is(type, "ByteLevel")) return byte_level(t, o, at, err);
     if (is(type, "Metaspace")) return metaspace(t, o, at, err);
     if (is(type, "WhitespaceSplit")) return plain_split(t, MODEL_SPLIT_WHITESPACE, MODEL_REMOVED, at, err);
-    if (is(type, "Whitespace")) return regex_step(t, "\\w+|[^\\w\\s]+", MODEL_REMOVED, true, at, err);
+    if (is(type, "Whitespace"))
+        return regex_step(t, "[" RUST_WORD "]+|[^" RUST_WORD "\\s]+", MODEL_REMOVED, true, at, err);
     if (is(type, "BertPreTokenizer")) {
         st = plain_split(t, MODEL_SPLIT_WHITESPACE, MODEL_REMOVED, at, err);
         return st == HONE_OK ? plain_split(t, MODEL_SPLIT_BERT_PUNCTUATION, MODEL_ISOLATED, at, err) : st;

@@ -10,6 +10,7 @@
  * Order: characters, the rewriter, compiling, matching. */
 #include "model/tokenizer_impl.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <utf8proc.h>
 
@@ -24,6 +25,39 @@
 
 /* ---- Characters ---- */
 
+/* What the authority's tables hold and utf8proc's (Unicode 15) do not, or the other way round. */
+typedef struct {
+    uint32_t from, to;
+} range;
+static const range numeric_since_16[] = {{0x10d40, 0x10d49}, {0x116d0, 0x116e3}, {0x11bf0, 0x11bf9},
+                                         {0x11de0, 0x11de9}, {0x16130, 0x16139}, {0x16d70, 0x16d79},
+                                         {0x16ff4, 0x16ff6}, {0x1ccf0, 0x1ccf9}, {0x1e5f1, 0x1e5fa}};
+static const range word_since_16[] = {{0x897, 0x897},     {0x1c89, 0x1c8a},   {0xa7cb, 0xa7cd},   {0xa7da, 0xa7dc},
+                                      {0x105c0, 0x105f3}, {0x10d40, 0x10d65}, {0x10d69, 0x10d6d}, {0x10d6f, 0x10d85},
+                                      {0x10ec2, 0x10ec4}, {0x10efc, 0x10efc}, {0x11380, 0x11389}, {0x1138b, 0x1138b},
+                                      {0x1138e, 0x1138e}, {0x11390, 0x113b5}, {0x113b7, 0x113c0}, {0x113c2, 0x113c2},
+                                      {0x113c5, 0x113c5}, {0x113c7, 0x113ca}, {0x113cc, 0x113d3}, {0x113e1, 0x113e2},
+                                      {0x116d0, 0x116e3}, {0x11bc0, 0x11be0}, {0x11bf0, 0x11bf9}, {0x11f5a, 0x11f5a},
+                                      {0x13460, 0x143fa}, {0x16100, 0x16139}, {0x16d40, 0x16d6c}, {0x16d70, 0x16d79},
+                                      {0x18cff, 0x18cff}, {0x1ccf0, 0x1ccf9}, {0x1e5d0, 0x1e5fa}, {0x2ebf0, 0x2ee5d}};
+/* It knows punctuation as of Unicode 8. */
+static const range punctuation_since_8[] = {
+    {0x61d, 0x61d},     {0x9fd, 0x9fd},     {0xa76, 0xa76},     {0xc77, 0xc77},     {0xc84, 0xc84},
+    {0x1b7d, 0x1b7e},   {0x2e43, 0x2e4f},   {0x2e52, 0x2e5d},   {0x10ead, 0x10ead}, {0x10f55, 0x10f59},
+    {0x10f86, 0x10f89}, {0x1144b, 0x1144f}, {0x1145a, 0x1145b}, {0x1145d, 0x1145d}, {0x11660, 0x1166c},
+    {0x116b9, 0x116b9}, {0x1183b, 0x1183b}, {0x11944, 0x11946}, {0x119e2, 0x119e2}, {0x11a3f, 0x11a46},
+    {0x11a9a, 0x11a9c}, {0x11a9e, 0x11aa2}, {0x11b00, 0x11b09}, {0x11c41, 0x11c45}, {0x11c70, 0x11c71},
+    {0x11ef7, 0x11ef8}, {0x11f43, 0x11f4f}, {0x11fff, 0x11fff}, {0x12ff1, 0x12ff2}, {0x16e97, 0x16e9a},
+    {0x16fe2, 0x16fe2}, {0x1e95e, 0x1e95f}};
+
+static bool among(uint32_t c, const range *r, size_t n) {
+    if (c < r[0].from || c > r[n - 1].to) return false;
+    for (size_t i = 0; i < n; i++)
+        if (c >= r[i].from && c <= r[i].to) return true;
+    return false;
+}
+#define AMONG(c, table) among(c, table, sizeof(table) / sizeof(table[0]))
+
 bool model_is_space(uint32_t c) {
     if (c < 0x80) return c == ' ' || (c >= 9 && c <= 13);
     return c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
@@ -33,6 +67,7 @@ bool model_is_space(uint32_t c) {
 bool model_is_numeric(uint32_t c) {
     if (c < 0x80) return c >= '0' && c <= '9';
     const utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
+    if (k == UTF8PROC_CATEGORY_CN) return AMONG(c, numeric_since_16);
     return k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
 }
 
@@ -40,7 +75,8 @@ bool model_is_punctuation(uint32_t c) {
     if (c < 0x80)
         return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
     const utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
-    return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
+    if (c == 0x166d || c == 0x111c9) return true; /* symbols today */
+    return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO && !AMONG(c, punctuation_since_8);
 }
 
 bool model_is_word(uint32_t c) {
@@ -48,6 +84,7 @@ bool model_is_word(uint32_t c) {
     const utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
     if (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_NL)
         return true; /* letters, marks, Nd, Nl in utf8proc's order */
+    if (k == UTF8PROC_CATEGORY_CN) return AMONG(c, word_since_16);
     /* what Alphabetic holds beyond those (circled and squared letters), and Join_Control */
     return k == UTF8PROC_CATEGORY_PC || c == 0x200c || c == 0x200d || (c >= 0x24b6 && c <= 0x24e9) ||
            (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) || (c >= 0x1f170 && c <= 0x1f189);
@@ -60,7 +97,7 @@ bool model_is_word(uint32_t c) {
     "\\x00-\\x08\\x0e-\\x1f\\x21-\\x84\\x86-\\x9f\\xa1-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{"  \
     "202e}"                                                                                                            \
     "\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
-#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+#define WORD "\\p{Alphabetic}\\p{M}\\p{N}\\p{Pc}"
 #define HEX "0-9a-fA-F"
 
 typedef struct {
@@ -126,12 +163,24 @@ static const char *property(const char *name, size_t n, bool negated) {
         {"ASCII", "\\x00-\\x7f", "\\x80-\\x{10ffff}"},
         {"Alnum", "\\p{Alphabetic}\\p{Nd}", NULL},
         {"Word", WORD, NULL},
-        {"Punct", "\\p{P}$+<=>\\^`|~", NULL},
+        {"Punct", "\\p{P}\\p{S}", NULL},
         {"Blank", "\\t\\p{Zs}", NULL},
     };
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (named(name, n, known[i].name)) return negated ? known[i].is_not ? known[i].is_not : "" : known[i].is;
     return NULL;
+}
+
+/* Whether the name is a script's. */
+static bool is_script(const char *name, size_t n) {
+    char pattern[80];
+    int code;
+    PCRE2_SIZE at;
+    if (n < 3 || n > 40) return false; /* shorter ones are categories */
+    snprintf(pattern, sizeof(pattern), "\\p{sc:%.*s}", (int)n, name);
+    pcre2_code *c = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &code, &at, NULL);
+    pcre2_code_free(c);
+    return c != NULL;
 }
 
 /* What one escape means.  As a member of a class: text to stand between brackets in *in_class, or NULL when only
@@ -187,7 +236,8 @@ static hone_status escape(rewriter *r, member *m) {
         } else if (known) {
             hone_buf_format(&m->alone, "[^%s]", property(r->in + from, i - from, false));
         } else {
-            hone_buf_format(&m->in_class, "\\%c{%.*s}", negated ? 'P' : 'p', (int)(i - from), r->in + from);
+            hone_buf_format(&m->in_class, "\\%c{%s%.*s}", negated ? 'P' : 'p',
+                            is_script(r->in + from, i - from) ? "sc:" : "", (int)(i - from), r->in + from);
         }
         r->at = i;
         break;

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "base/json.h"
 #include "base/mem.h"
@@ -14,17 +14,22 @@
 #include "cli/model.h"
 #include "cli/verbs.h"
 #include "engine/inspect.h"
+#include "model/gguf.h"
 
 /* A float that comes back as the same bits; JSON has no word for the others. */
 static void add_float(hone_buf *b, float x) {
-    if (isfinite(x)) hone_buf_format(b, "%.9g", (double)x);
-    else hone_buf_text(b, "null");
+    if (isfinite(x))
+        hone_buf_format(b, "%.9g", (double)x);
+    else
+        hone_buf_text(b, "null");
 }
 
 int cli_inspect_write(const cli_args *args, hone_buf *b) {
     int rc = CLI_OK;
-    if (b->failed) rc = cli_fail_text(args, "no memory for the result");
-    else fwrite(b->data, 1, b->n, stdout);
+    if (b->failed)
+        rc = cli_fail_text(args, "no memory for the result");
+    else
+        fwrite(b->data, 1, b->n, stdout);
     hone_buf_free(b);
     return rc;
 }
@@ -46,7 +51,7 @@ static void add_ids(hone_buf *b, const int32_t *id, size_t n) {
     hone_buf_char(b, ']');
 }
 
-/* A tokenizer alone is enough here: a folder may hold nothing else. */
+/* A tokenizer alone is enough here: a folder may hold nothing else, or a template that does not compile. */
 static int open_tokenizer(const cli_args *args, hone_tokenizer **out, hone_resolved *where) {
     *out = NULL;
     const char *name = cli_need(args, "model");
@@ -54,7 +59,17 @@ static int open_tokenizer(const cli_args *args, hone_tokenizer **out, hone_resol
     const int rc = cli_model_resolve(where, args, name);
     if (rc != CLI_OK) return rc;
     hone_error err = {0};
-    return hone_tokenizer_open_path(out, where->path, &err) == HONE_OK ? CLI_OK : cli_fail(args, &err);
+    hone_gguf *g = NULL;
+    struct stat st;
+    hone_status status;
+    if (stat(where->path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        status = hone_tokenizer_open_folder(out, where->path, &err);
+    } else {
+        status = hone_gguf_open_path(&g, where->path, &err);
+        if (status == HONE_OK) status = hone_tokenizer_open_gguf(out, g, &err);
+        hone_gguf_close(g);
+    }
+    return status == HONE_OK ? CLI_OK : cli_fail(args, &err);
 }
 
 static int tokens_of(const cli_args *args, const hone_tokenizer *t, const json_t *texts) {
@@ -137,9 +152,12 @@ static int inspect_tokens(const cli_args *args) {
     if (rc == CLI_OK) {
         hone_error err = {0};
         json_t *list = hone_json_load(path, &err);
-        if (list && !json_is_array(list)) rc = cli_fail_text(args, "%s: must hold a list", path);
-        else if (!list) rc = cli_fail(args, &err);
-        else rc = strcmp(args->word[0], "tokens") == 0 ? tokens_of(args, t, list) : texts_of(args, t, list);
+        if (list && !json_is_array(list))
+            rc = cli_fail_text(args, "%s: must hold a list", path);
+        else if (!list)
+            rc = cli_fail(args, &err);
+        else
+            rc = strcmp(args->word[0], "tokens") == 0 ? tokens_of(args, t, list) : texts_of(args, t, list);
         json_decref(list);
     }
     hone_tokenizer_close(t);
@@ -288,7 +306,8 @@ static int logits_run(const cli_args *args, const cli_model *m, logits_work *w) 
                                   .n_greedy = w->n_greedy,
                                   .adapter = m->adapter,
                                   .kv_type = hone_kv_type_for(m->precision)};
-    if (hone_inspect_logits(m->model, m->pool, &what, w->logits, w->greedy, &err) != HONE_OK) return cli_fail(args, &err);
+    if (hone_inspect_logits(m->model, m->pool, &what, w->logits, w->greedy, &err) != HONE_OK)
+        return cli_fail(args, &err);
     if (!args->json) {
         logits_show(w, vocab, m->text ? m->text->tokenizer : NULL);
         return CLI_OK;
@@ -322,9 +341,10 @@ static int inspect_kernels(const cli_args *args) {
     for (const hone_kernels *const *k = hone_kernels_all(); *k; k++) {
         const bool runs = (*k)->can_run();
         if (args->json)
-            json_array_append_new(sets, json_pack("{s:s, s:b, s:b}", "name", (*k)->name, "can_run", runs, "chosen",
-                                                  *k == best));
-        else printf("%-8s %s%s\n", (*k)->name, runs ? "runs here" : "cannot run here", *k == best ? ", chosen" : "");
+            json_array_append_new(
+                sets, json_pack("{s:s, s:b, s:b}", "name", (*k)->name, "can_run", runs, "chosen", *k == best));
+        else
+            printf("%-8s %s%s\n", (*k)->name, runs ? "runs here" : "cannot run here", *k == best ? ", chosen" : "");
     }
     if (args->json) return cli_print_json(args, json_pack("{s:s, s:o}", "chosen", best->name, "sets", sets));
     json_decref(sets);
@@ -337,8 +357,8 @@ static const struct {
     const char *word;
     int (*run)(const cli_args *args);
 } kinds[] = {
-    {"tokens", inspect_tokens},   {"text", inspect_tokens},          {"template", inspect_template},
-    {"logits", inspect_logits},   {"loss", cli_inspect_loss},        {"masks", cli_inspect_masks},
+    {"tokens", inspect_tokens},   {"text", inspect_tokens},   {"template", inspect_template},
+    {"logits", inspect_logits},   {"loss", cli_inspect_loss}, {"masks", cli_inspect_masks},
     {"kernels", inspect_kernels},
 };
 

@@ -15,8 +15,10 @@ static hone_data_rules rules_for(const cli_model *m) {
         .tokenizer = m->text ? m->text->tokenizer : NULL,
         .template = m->text ? m->text->chat : NULL,
         .special_tokens = m->text ? m->text->special_tokens : NULL,
-        .vocab = m->model ? m->model->arch.vocab : m->text ? (uint32_t)hone_tokenizer_size(m->text->tokenizer) : 0,
-        .max_length = m->model ? m->model->arch.context : UINT32_MAX,
+        .vocab = m->model  ? m->model->arch.vocab
+                 : m->text ? (uint32_t)hone_tokenizer_size(m->text->tokenizer)
+                           : 0,
+        .max_length = m->model ? m->model->arch.max_position : UINT32_MAX,
     };
 }
 
@@ -44,8 +46,8 @@ static int loss_run(const cli_args *args, const cli_model *m, const hone_train_d
     hone_status status = HONE_OK;
     if (grad_path) status = hone_lora_grad_open(&grad, m->model, m->adapter, &err);
     if (status == HONE_OK)
-        status = hone_loss_of_data(m->model, m->adapter, m->pool, data, 0, &sum, logprob, grad_path ? &grad : NULL,
-                                   &err);
+        status =
+            hone_loss_of_data(m->model, m->adapter, m->pool, data, 0, &sum, logprob, grad_path ? &grad : NULL, &err);
     if (status == HONE_OK && grad_path)
         status = hone_adapter_write_tensors(m->adapter, grad.a, grad.b, grad_path, &err);
     int rc = CLI_OK;
@@ -54,8 +56,7 @@ static int loss_run(const cli_args *args, const cli_model *m, const hone_train_d
         rc = cli_fail(args, &err);
     } else if (args->json) {
         hone_buf_format(&b, "{\"loss\":%.17g,\"trained_tokens\":%llu,\"accuracy\":%.9g", mean,
-                        (unsigned long long)sum.trained,
-                        sum.trained ? (double)sum.correct / (double)sum.trained : 0.0);
+                        (unsigned long long)sum.trained, sum.trained ? (double)sum.correct / (double)sum.trained : 0.0);
         if (logprob) print_logprobs(&b, data, logprob);
         hone_buf_text(&b, "}\n");
         rc = cli_inspect_write(args, &b);
@@ -84,8 +85,10 @@ int cli_inspect_loss(const cli_args *args) {
         /* The text side is a bonus: a folder of weights alone still answers for rows of tokens. */
         if (hone_text_open(&m.text, m.where.path, &err) != HONE_OK) m.text = NULL;
         const hone_data_rules rules = rules_for(&m);
-        if (hone_data_load(&data, path, &rules, NULL, &err) != HONE_OK) rc = cli_fail(args, &err);
-        else rc = loss_run(args, &m, &data);
+        if (hone_data_load(&data, path, &rules, NULL, &err) != HONE_OK)
+            rc = cli_fail(args, &err);
+        else
+            rc = loss_run(args, &m, &data);
     }
     hone_data_free(&data);
     cli_model_close(&m);
@@ -109,9 +112,9 @@ static int masks_run(const cli_args *args, const cli_model *m, const hone_train_
             return cli_fail(args, &err);
         }
         if (args->json)
-            json_array_append_new(rows, json_pack("{s:I, s:i, s:i, s:s%}", "line", (json_int_t)r->line, "tokens",
-                                                  (int)r->n, "trained_tokens", (int)r->n_trained, "text",
-                                                  hone_buf_str(&text), text.n));
+            json_array_append_new(rows,
+                                  json_pack("{s:I, s:i, s:i, s:s%}", "line", (json_int_t)r->line, "tokens", (int)r->n,
+                                            "trained_tokens", (int)r->n_trained, "text", hone_buf_str(&text), text.n));
         else
             printf("line %llu: %u tokens, %u trained\n%s\n\n", (unsigned long long)r->line, r->n, r->n_trained,
                    hone_buf_str(&text));
@@ -135,8 +138,10 @@ int cli_inspect_masks(const cli_args *args) {
     int rc = cli_model_open(&m, args, name, CLI_TEXT_SIDE);
     if (rc == CLI_OK) {
         const hone_data_rules rules = rules_for(&m);
-        if (hone_data_load(&data, path, &rules, NULL, &err) != HONE_OK) rc = cli_fail(args, &err);
-        else rc = masks_run(args, &m, &data);
+        if (hone_data_load(&data, path, &rules, NULL, &err) != HONE_OK)
+            rc = cli_fail(args, &err);
+        else
+            rc = masks_run(args, &m, &data);
     }
     hone_data_free(&data);
     cli_model_close(&m);

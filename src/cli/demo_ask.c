@@ -129,7 +129,10 @@ static bool on_job_event(void *arg, json_t *event) {
         if (message) cli_say(f->d->args, "  job: %s", message);
         return true;
     }
+    if (!json_object_get(data, "tokens")) return true; /* an epoch's metrics */
     f->t->steps = (uint64_t)number(data, "step");
+    f->t->seconds += number(data, "seconds");
+    f->t->tokens += (uint64_t)number(data, "tokens");
     if (number(data, "rss_bytes") > (double)f->t->peak_rss_bytes)
         f->t->peak_rss_bytes = (uint64_t)number(data, "rss_bytes");
     char left[CLI_TEXT], text[160];
@@ -164,28 +167,6 @@ static hone_status read_job(demo *d, demo_training *t) {
     return result;
 }
 
-/* Speed and memory stand in the events; the last metrics win. */
-static hone_status read_figures(demo *d, demo_training *t) {
-    char path[160];
-    json_t *list = NULL;
-    snprintf(path, sizeof(path), "/v1/fine_tuning/jobs/%s/events?limit=100", t->job);
-    const hone_status status = cli_http_json(d->http, "GET", path, NULL, &list, &d->err);
-    if (status != HONE_OK) return status;
-    const json_t *events = json_object_get(list, "data");
-    for (size_t i = 0; i < json_array_size(events); i++) {
-        const json_t *data = json_object_get(json_array_get(events, i), "data");
-        if (number(data, "peak_rss_bytes") > (double)t->peak_rss_bytes)
-            t->peak_rss_bytes = (uint64_t)number(data, "peak_rss_bytes");
-        if (json_object_get(data, "seconds") && json_object_get(data, "tokens") && t->seconds == 0) {
-            t->seconds = number(data, "seconds");
-            t->tokens = (uint64_t)number(data, "tokens");
-        }
-    }
-    if (t->seconds > 0) t->tokens_per_second = (double)t->tokens / t->seconds;
-    json_decref(list);
-    return HONE_OK;
-}
-
 hone_status demo_train(demo *d, demo_variant *v) {
     demo_training *t = &v->train;
     char train[64], valid[64], path[160];
@@ -213,8 +194,7 @@ hone_status demo_train(demo *d, demo_variant *v) {
     status = cli_http_events(d->http, "GET", path, NULL, on_job_event, &f, &d->err);
     cli_progress(d->args, NULL);
     if (status == HONE_OK) status = read_job(d, t);
-    if (status == HONE_OK) status = read_figures(d, t);
-    if (t->seconds == 0) t->seconds = hone_clock_seconds() - start;
+    if (t->seconds > 0) t->tokens_per_second = (double)t->tokens / t->seconds;
     char took[CLI_TEXT], peak[CLI_TEXT];
     if (status == HONE_OK)
         cli_say(d->args, "  %s: %llu steps in %s, %.0f tokens/s, peak memory %s", t->model,

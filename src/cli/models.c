@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "cli/model.h"
 #include "cli/store.h"
@@ -20,6 +21,24 @@ int cli_store_open(hone_store **out, const cli_args *args) {
     const hone_status status = hone_store_open(out, home, HONE_HOME_GUEST, &err);
     hone_free(home);
     return status == HONE_OK ? CLI_OK : cli_fail(args, &err);
+}
+
+void cli_server_url_write(hone_store *store, const char *url) {
+    char *path = hone_path_join(hone_home_run(hone_store_home(store)), "url");
+    hone_error err = {0};
+    if (path && hone_file_write_atomic(path, url, strlen(url), &err) != HONE_OK)
+        hone_log(HONE_LOG_WARN, "serve", "%s", err.message); /* only `hone job cancel` misses it */
+    hone_free(path);
+}
+
+char *cli_server_url_read(hone_store *store) {
+    hone_home *home = hone_store_home(store);
+    hone_buf url = {0};
+    char *path = hone_path_join(hone_home_run(home), "url");
+    const bool runs = hone_home_controller(home) != 0;
+    if (!runs || !path || hone_file_read(path, &url, 300, NULL) != HONE_OK) hone_buf_free(&url);
+    hone_free(path);
+    return url.n ? hone_buf_take(&url, NULL) : NULL;
 }
 
 const char *cli_date(int64_t unix_seconds, char text[CLI_TEXT]) {

@@ -22,7 +22,7 @@ static int plan_serve(const cli_args *args) {
         }
         if (cli_has(args, "kv-mb")) cfg.kv_bytes = kv_mb * 1000000;
         hone_memory_plan plan;
-        hone_engine_plan(&plan, m.model, &cfg);
+        hone_engine_plan(&plan, m.model, m.pool, &cfg);
         if (args->json) {
             rc =
                 cli_print_json(args, json_pack("{s:s, s:i, s:i, s:{s:I, s:I, s:I, s:I, s:I}}", "model", m.where.version,

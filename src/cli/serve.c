@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cli/store.h"
 #include "cli/verbs.h"
 #include "lab/registry.h"
 #include "model/model.h"
@@ -249,12 +250,14 @@ static int run(const cli_args *args) {
     hone_status status = start(&s, given, home, &c, &a, &err);
     if (status == HONE_OK) {
         const bool six = strchr(address, ':') != NULL;
+        char url[300];
+        snprintf(url, sizeof(url), "http://%s%s%s:%u", six ? "[" : "", address, six ? "]" : "", hone_api_port(s.api));
+        cli_server_url_write(s.store, url);
         if (args->json)
-            cli_print_json(args, json_pack("{s:s, s:i, s:i}", "address", address, "port", (int)hone_api_port(s.api),
-                                           "pid", (int)getpid()));
+            cli_print_json(args, json_pack("{s:s, s:s, s:i, s:i}", "url", url, "address", address, "port",
+                                           (int)hone_api_port(s.api), "pid", (int)getpid()));
         else
-            cli_say(args, "listening on http://%s%s%s:%u  (home: %s)", six ? "[" : "", address, six ? "]" : "",
-                    hone_api_port(s.api), home);
+            cli_say(args, "listening on %s  (home: %s)", url, home);
         fflush(stdout);
         status = hone_loop_run(s.loop, &err);
     }

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "engine/engine.h"
 #include "model/text.h"
 #include "train/trainer.h"
 
@@ -181,13 +182,69 @@ static void loss(const hone_model *model, hone_pool *pool, const hone_data_rules
     hone_data_free(&data);
 }
 
+/* ---- Greedy answers ---- */
+
+typedef struct {
+    const hone_train_data *data;
+    int32_t (*out)[64];
+    uint32_t *n_out;
+} answers;
+
+static void on_event(void *arg, const hone_event *e) {
+    answers *a = arg;
+    if (e->kind == HONE_EVENT_TOKEN && e->index < 64) {
+        a->out[e->id][e->index] = e->token;
+        a->n_out[e->id] = e->index + 1;
+    }
+}
+
+static void eval(const hone_model *model, hone_pool *pool, const hone_data_rules *rules) {
+    hone_train_data data = {0};
+    hone_adapter *adapter = NULL;
+    hone_engine *engine;
+    must(hone_data_load(&data, get("data", ""), rules, NULL, &err));
+    hone_engine_config cfg = hone_engine_defaults(model);
+    must(hone_engine_open(&engine, model, pool, &cfg, &err));
+    if (get("adapter", NULL)) {
+        must(hone_adapter_read(&adapter, get("adapter", NULL), &model->arch, &err));
+        must(hone_engine_add_adapter(engine, "a", adapter, &err));
+    }
+    answers a = {&data, hone_zalloc(data.n, sizeof(*a.out)), hone_zalloc(data.n, sizeof(*a.n_out))};
+    uint32_t right = 0;
+    for (size_t i = 0; i < data.n; i++) {
+        const hone_train_row *r = &data.row[i];
+        hone_engine_request q = {.id = i,
+                                 .prompt = r->token,
+                                 .max_tokens = 24,
+                                 .n_stop = 1,
+                                 .n_logprobs = -1,
+                                 .adapter = adapter ? "a" : NULL};
+        q.n_prompt = r->n - r->n_trained;
+        q.stop[0] = r->token[r->n - 1];
+        q.sampling = (hone_sampling){.top_p = 1, .repetition_penalty = 1};
+        must(hone_engine_submit(engine, &q, &err));
+    }
+    while (hone_engine_step(engine, on_event, &a)) {
+    }
+    for (size_t i = 0; i < data.n; i++) {
+        const hone_train_row *r = &data.row[i];
+        right += a.n_out[i] == r->n_trained &&
+                 memcmp(a.out[i], r->token + r->n - r->n_trained, r->n_trained * sizeof(int32_t)) == 0;
+    }
+    printf("{\"n\": %zu, \"exact\": %.4f}\n", data.n, (double)right / (double)data.n);
+    hone_engine_close(engine);
+    hone_free(a.out);
+    hone_free(a.n_out);
+    hone_data_free(&data);
+}
+
 int main(int argc, char **argv) {
     n_args = argc;
     args = argv;
     hone_json_init();
     signal(SIGTERM, on_signal);
-    if (argc < 2 || (strcmp(argv[1], "loss") && strcmp(argv[1], "run"))) {
-        fprintf(stderr, "tool_train: loss or run\n");
+    if (argc < 2 || (strcmp(argv[1], "loss") && strcmp(argv[1], "run") && strcmp(argv[1], "eval"))) {
+        fprintf(stderr, "tool_train: loss, run or eval\n");
         return 2;
     }
     hone_pool *pool;

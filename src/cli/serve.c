@@ -101,7 +101,7 @@ static hone_status wake(server *s, const char *name, hone_error *err) {
     hone_component *component;
     hone_status status = hone_registry_resolve(s->store, name, true, &r, err);
     if (status != HONE_OK) return status;
-    char local[300];
+    char local[PATH_MAX];
     hone_rec_model known;
     const bool stored = hone_store_model_get(s->store, r.base, &known, NULL) == HONE_OK;
     if (stored) {

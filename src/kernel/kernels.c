@@ -9,7 +9,7 @@
 #include "kernel/sets.h"
 
 /* Best first. */
-static const hone_kernels *const sets[] = {&kernel_avx512, &kernel_avx2, &kernel_ref, NULL};
+static const hone_kernels *const sets[] = {&kernel_amx, &kernel_avx512, &kernel_avx2, &kernel_ref, NULL};
 
 const hone_kernels *const *hone_kernels_all(void) {
     return sets;

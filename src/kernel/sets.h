@@ -4,6 +4,6 @@
 
 #include "kernel/kernel.h"
 
-extern const hone_kernels kernel_ref, kernel_avx2, kernel_avx512;
+extern const hone_kernels kernel_ref, kernel_avx2, kernel_avx512, kernel_amx;
 
 #endif

@@ -19,6 +19,14 @@ size_t avx512_dx_scratch_bytes(const hone_weight *w, uint32_t m);
 void avx512_linear_dx(const hone_weight *w, const float *dy, size_t lddy, uint32_t m, float *dx, size_t lddx,
                       uint32_t k0, uint32_t k1, bool add, void *scratch);
 
+/* Its parts, for amx: scratch holds the strip of widened weights, bf16 pairs of outputs [128][32 inputs][2], and then
+ * whole tiles of 16 rows of dy, bf16 [AVX512_DX_ROWS][256].  Both are 0 from len up to a multiple of 32 outputs. */
+enum { AVX512_DX_ROWS = 512 };
+uint8_t *avx512_dx_strip(void *scratch);
+uint8_t *avx512_dx_rows(void *scratch);
+void avx512_dx_widen(const hone_weight *w, uint32_t n, uint32_t len, uint32_t step, uint8_t *strip);
+void avx512_dx_round(const float *dy, size_t lddy, uint32_t m, uint32_t len, uint8_t *to);
+
 /* gemm.c */
 void avx512_gemm_nt(uint32_t m, uint32_t n, uint32_t k, float alpha, const float *a, size_t lda, const float *b,
                     size_t ldb, float *c, size_t ldc, bool add);

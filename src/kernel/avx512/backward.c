@@ -16,7 +16,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { CHUNK = TILE_SUM_CHUNK, PAIRS = CHUNK / 2, ROWS_AT_ONCE = 512 };
+enum { CHUNK = TILE_SUM_CHUNK, PAIRS = CHUNK / 2, ROWS_AT_ONCE = AVX512_DX_ROWS };
 
 /* ---- Scratch: the widened strip [CHUNK n][32 k] f32, or bf16 pairs of n [PAIRS][32 k][2]; then dy as bf16 pairs.
  * ----- */
@@ -24,8 +24,15 @@ enum { CHUNK = TILE_SUM_CHUNK, PAIRS = CHUNK / 2, ROWS_AT_ONCE = 512 };
 enum { STRIP_BYTES = CHUNK * TILE_K * 4 };
 
 size_t avx512_dx_scratch_bytes(const hone_weight *w, uint32_t m) {
-    const size_t rows = w->precision == HONE_PRECISION_F32 ? 0 : m < ROWS_AT_ONCE ? m : ROWS_AT_ONCE;
-    return STRIP_BYTES + rows * CHUNK * 2 + 64;
+    const size_t tiles = m < ROWS_AT_ONCE ? (m + TILE_ROWS - 1) / TILE_ROWS : ROWS_AT_ONCE / TILE_ROWS;
+    return STRIP_BYTES + (w->precision == HONE_PRECISION_F32 ? 0 : tiles * TILE_ROWS * CHUNK * 2) + 64;
+}
+
+uint8_t *avx512_dx_strip(void *scratch) {
+    return (uint8_t *)scratch + (64 - (uintptr_t)scratch % 64) % 64;
+}
+uint8_t *avx512_dx_rows(void *scratch) {
+    return avx512_dx_strip(scratch) + STRIP_BYTES;
 }
 
 /* ---- Widening --------------------------------------------------------------------------------------------------- */
@@ -154,7 +161,15 @@ INLINE void all_rows(const bool bf16, const uint8_t *strip, uint32_t len, const 
 /* ---- The whole ----------------------------------------------------------------------------------------------------
  */
 
-static void round_dy(const float *dy, size_t lddy, uint32_t m, uint32_t len, uint8_t *to) {
+void avx512_dx_widen(const hone_weight *w, uint32_t n, uint32_t len, uint32_t step, uint8_t *strip) {
+    tile_shape s;
+    if (!tile_shape_of(w->dtype, w->precision, w->k, &s)) return;
+    const uint32_t p0 = n / HONE_PANEL, p1 = (n + len + HONE_PANEL - 1) / HONE_PANEL;
+    widen_strip(w, &s, p0, p1, step, true, strip);
+    if ((p1 - p0) % 2) memset(strip + (size_t)(p1 - p0) * 8 * 128, 0, 8 * 128);
+}
+
+void avx512_dx_round(const float *dy, size_t lddy, uint32_t m, uint32_t len, uint8_t *to) {
     for (uint32_t i = 0; i < m; i++, dy += lddy, to += CHUNK * 2)
         for (uint32_t j = 0; j < len; j += 32) {
             const __m512 a = _mm512_maskz_loadu_ps(first(len - j), dy + j);
@@ -168,13 +183,13 @@ void avx512_linear_dx(const hone_weight *w, const float *dy, size_t lddy, uint32
     tile_shape s;
     if (!tile_shape_of(w->dtype, w->precision, w->k, &s)) return;
     const bool bf16 = w->precision == HONE_PRECISION_SERVING;
-    uint8_t *strip = (uint8_t *)scratch + (64 - (uintptr_t)scratch % 64) % 64, *pairs = strip + STRIP_BYTES;
+    uint8_t *strip = avx512_dx_strip(scratch), *pairs = avx512_dx_rows(scratch);
     for (uint32_t i0 = 0; i0 < m; i0 += ROWS_AT_ONCE) {
         const uint32_t rows = m - i0 < ROWS_AT_ONCE ? m - i0 : ROWS_AT_ONCE;
         for (uint32_t n = 0; n < w->n; n += CHUNK) {
             const uint32_t len = w->n - n < CHUNK ? w->n - n : CHUNK;
             const float *from = dy + lddy * i0 + n;
-            if (bf16) round_dy(from, lddy, rows, len, pairs);
+            if (bf16) avx512_dx_round(from, lddy, rows, len, pairs);
             for (uint32_t k = k0; k < k1; k += TILE_K) {
                 const uint32_t wide = k1 - k < TILE_K ? k1 - k : TILE_K;
                 const __mmask16 low = first(wide), high = wide > 16 ? first(wide - 16) : 0;

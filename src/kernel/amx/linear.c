@@ -1,0 +1,183 @@
+/* linear.c - products with quantised and bf16 weights on AMX tiles of 16 rows x 16 outputs.
+ *
+ * int8: a step of 32 inputs (16 in Q6_K) is one tile product, whose integers are exact; the f32 sums are avx512's, in
+ * its order, so that the two sets agree as bits and few rows may take avx512's way.  bf16: the tile unit's own rounding
+ * is this set's arithmetic, so every number of rows goes through it; chunks of TILE_SUM_CHUNK inputs from zero, as
+ * everywhere.
+ *
+ * Order: int8, bf16, ranges. */
+#include <immintrin.h>
+
+#include "kernel/amx/amx.h"
+#include "kernel/amx/register.h"
+#include "kernel/avx512/avx512.h"
+#include "kernel/avx512/math.h"
+#include "kernel/tile.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum { FEW_ROWS = 4 }; /* up to here avx512 is at memory speed */
+
+/* ---- int8 ---------------------------------------------------------------------------------------------------------
+ */
+
+typedef struct {
+    bool four_bits, half_scales, has_minimum, pairs; /* pairs: a scale covers 16 inputs */
+    unsigned offset_shift;                           /* offset = 1 << offset_shift; 0: none */
+} format;
+
+INLINE __m512 load_scale(bool half, const uint8_t *p) {
+    return half ? _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p))
+                : _mm512_loadu_ps((const void *)p);
+}
+
+INLINE void unpack(const uint8_t *step, uint8_t *to) {
+    const __m512i low = _mm512_set1_epi8(15);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        const __m512i q = _mm512_loadu_si512((const void *)(step + 64 * j));
+        _mm512_store_si512((void *)(to + 64 * j), _mm512_and_si512(q, low));
+        _mm512_store_si512((void *)(to + 64 * (j + 4)), _mm512_and_si512(_mm512_srli_epi16(q, 4), low));
+    }
+}
+
+/* Integer products of one step (or its half) into sum [16 rows][16 outputs]. */
+INLINE void tile_product(const int8_t *q, const uint8_t *w, int32_t *sum) {
+    AMX_BARRIER();
+    _tile_zero(0);
+    _tile_loadd(1, q, TILE_K);
+    _tile_loadd(2, w, 64);
+    _tile_dpbsud(0, 1, 2);
+    _tile_stored(0, sum, 64);
+    AMX_BARRIER();
+}
+
+INLINE void panel_tile(const format f, const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m, float *y,
+                       size_t ldy, __mmask16 mask) {
+    const size_t q_bytes = f.four_bits ? 256u : 512u, scale_bytes = f.half_scales ? 32u : 64u;
+    const size_t step_bytes = q_bytes + (1u + (f.pairs ? 1u : 0u) + (f.has_minimum ? 1u : 0u)) * scale_bytes;
+    uint8_t bytes[512] __attribute__((aligned(64)));
+    int32_t sum[16 * 16] __attribute__((aligned(64))), high[16 * 16] __attribute__((aligned(64)));
+    __m512 acc[16];
+    for (uint32_t i = 0; i < 16; i++) acc[i] = _mm512_setzero_ps();
+    for (uint32_t s = 0; s < n_step; s++, panel += step_bytes, x++) {
+        const uint8_t *w = panel, *scales = panel + q_bytes;
+        if (f.four_bits) {
+            unpack(panel, bytes);
+            w = bytes;
+        }
+        tile_product(x->q[0], w, sum);
+        if (f.pairs) tile_product(x->q[0] + 16, w + 256, high);
+        const __m512 scale = load_scale(f.half_scales, scales);
+        const __m512 scale_high = f.pairs ? load_scale(f.half_scales, scales + scale_bytes) : scale;
+        const __m512 minimum = f.has_minimum ? load_scale(f.half_scales, scales + scale_bytes) : scale;
+#pragma GCC unroll 16
+        for (uint32_t i = 0; i < 16; i++) {
+            const __m512 xs = _mm512_set1_ps(x->scale[i]);
+            const int32_t all = x->minus_sum[i], low = x->minus_low_sum[i];
+            __m512i v = _mm512_load_si512((const void *)(sum + 16 * i));
+            if (f.offset_shift)
+                v = _mm512_add_epi32(v, _mm512_slli_epi32(_mm512_set1_epi32(f.pairs ? low : all), f.offset_shift));
+            acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(scale, xs), _mm512_cvtepi32_ps(v), acc[i]);
+            if (f.pairs) {
+                const __m512i u = _mm512_add_epi32(_mm512_load_si512((const void *)(high + 16 * i)),
+                                                   _mm512_slli_epi32(_mm512_set1_epi32(all - low), f.offset_shift));
+                acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(scale_high, xs), _mm512_cvtepi32_ps(u), acc[i]);
+            }
+            if (f.has_minimum) acc[i] = _mm512_fmadd_ps(minimum, _mm512_set1_ps(x->scaled_sum[i]), acc[i]);
+        }
+    }
+    for (uint32_t i = 0; i < m; i++) _mm512_mask_storeu_ps(y + ldy * i, mask, acc[i]);
+}
+
+typedef void tile_function(const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m, float *y, size_t ldy,
+                           __mmask16 mask);
+
+#define FORMAT(name, ...)                                                                                              \
+    static void name(const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m, float *y, size_t ldy,      \
+                     __mmask16 mask) {                                                                                 \
+        panel_tile((format){__VA_ARGS__}, panel, n_step, x, m, y, ldy, mask);                                          \
+    }
+/*           4 bits  f16 scales  minimum  pairs  offset */
+FORMAT(q4_0, true, true, false, false, 3)
+FORMAT(q4_1, true, true, true, false, 0)
+FORMAT(q5_0, false, true, false, false, 4)
+FORMAT(q5_1, false, true, true, false, 0)
+FORMAT(q8_0, false, true, false, false, 7)
+FORMAT(q4_k, true, false, true, false, 0)
+FORMAT(q5_k, false, false, true, false, 0)
+FORMAT(q6_k, false, false, false, true, 5)
+
+static tile_function *const functions[HONE_DTYPE_COUNT] = {
+    [HONE_Q4_0] = q4_0, [HONE_Q4_1] = q4_1, [HONE_Q5_0] = q5_0, [HONE_Q5_1] = q5_1,
+    [HONE_Q8_0] = q8_0, [HONE_Q4_K] = q4_k, [HONE_Q5_K] = q5_k, [HONE_Q6_K] = q6_k,
+};
+
+/* All 16 rows of a tile are multiplied; those beyond m are whatever the memory holds, and dropped. */
+static void linear_int8(const hone_weight *w, const tile_shape *shape, const uint8_t *act, uint32_t m, float *y,
+                        size_t ldy, uint32_t n0, uint32_t n1) {
+    const size_t tile_bytes = shape->n_step * sizeof(act_block);
+    const uint32_t rows = tile_rows_at_once(tile_bytes);
+    amx_configure(TILE_ROWS, shape->groups == 2 ? 16 : 32);
+    for (uint32_t i0 = 0; i0 < m; i0 += rows) {
+        const uint32_t i1 = m - i0 < rows ? m : i0 + rows;
+        for (uint32_t n = n0; n < n1; n += HONE_PANEL)
+            for (uint32_t i = i0; i < i1; i += TILE_ROWS)
+                functions[w->dtype]((const uint8_t *)w->data + n / HONE_PANEL * shape->panel_bytes, shape->n_step,
+                                    (const void *)(act + i / TILE_ROWS * tile_bytes),
+                                    i1 - i < TILE_ROWS ? i1 - i : TILE_ROWS, y + ldy * i + n, ldy, first(n1 - n));
+    }
+    _tile_release();
+}
+
+/* ---- bf16 ---------------------------------------------------------------------------------------------------------
+ */
+
+static void linear_bf16(const hone_weight *w, const tile_shape *shape, const uint8_t *act, uint32_t m, float *y,
+                        size_t ldy, uint32_t n0, uint32_t n1) {
+    enum { STEP = 1024, STEPS = TILE_SUM_CHUNK / TILE_K };
+    const size_t tile_bytes = (size_t)shape->n_step * STEP;
+    float part[16 * 16] __attribute__((aligned(64)));
+    amx_configure(m < TILE_ROWS ? m : TILE_ROWS, 64);
+    for (uint32_t n = n0; n < n1; n += HONE_PANEL) {
+        const uint8_t *panel = (const uint8_t *)w->data + n / HONE_PANEL * shape->panel_bytes;
+        const __mmask16 mask = first(n1 - n);
+        for (uint32_t s0 = 0; s0 < shape->n_step; s0 += STEPS) {
+            const uint32_t s1 = shape->n_step - s0 < STEPS ? shape->n_step : s0 + STEPS;
+            for (uint32_t i = 0; i < m; i += TILE_ROWS) {
+                const uint8_t *x = act + i / TILE_ROWS * tile_bytes;
+                _tile_zero(0);
+                for (uint32_t s = s0; s < s1; s++) {
+                    AMX_BARRIER();
+                    _tile_loadd(1, x + (size_t)s * STEP, 64);
+                    _tile_loadd(2, panel + (size_t)s * STEP, 64);
+                    _tile_dpbf16ps(0, 1, 2);
+                }
+                _tile_stored(0, part, 64);
+                AMX_BARRIER();
+                for (uint32_t r = 0; r < TILE_ROWS && i + r < m; r++) {
+                    float *out = y + ldy * (i + r) + n;
+                    __m512 v = _mm512_load_ps(part + 16 * r);
+                    if (s0) v = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, out), v);
+                    _mm512_mask_storeu_ps(out, mask, v);
+                }
+            }
+        }
+    }
+    _tile_release();
+}
+
+/* ---- Ranges -------------------------------------------------------------------------------------------------------
+ */
+
+void amx_linear(const hone_weight *w, const void *act, uint32_t m, float *y, size_t ldy, uint32_t n0, uint32_t n1) {
+    tile_shape shape;
+    if (m == 0 || !tile_shape_of(w->dtype, w->precision, w->k, &shape)) return;
+    const act_kind kind = tile_act_kind(w);
+    if (kind == ACT_INT8 && m > FEW_ROWS)
+        linear_int8(w, &shape, act, m, y, ldy, n0, n1);
+    else if (kind == ACT_BF16)
+        linear_bf16(w, &shape, act, m, y, ldy, n0, n1);
+    else
+        avx512_linear(w, act, m, y, ldy, n0, n1);
+}

@@ -1,10 +1,12 @@
 /* kernels.c - which sets are in this build, and which one this machine should use.
  *
  * Order: the list, finding by name, the choice. */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "kernel/check.h"
 #include "kernel/kernel.h"
 #include "kernel/sets.h"
 
@@ -21,14 +23,36 @@ const hone_kernels *hone_kernels_find(const char *name) {
     return NULL;
 }
 
-const hone_kernels *hone_kernels_best(void) {
-    const char *name = getenv("HONE_KERNELS");
+static bool sound(const hone_kernels *set) {
+    char why[200] = "";
+    if (kernel_set_agrees(set, why, sizeof(why))) return true;
+    hone_log(HONE_LOG_WARN, "kernel", "the %s set is passed over: it disagrees with ref on this machine (%s)",
+             set->name, why);
+    return false;
+}
+
+static const hone_kernels *choose(const char *name) {
     if (name && *name) {
-        const hone_kernels *chosen = hone_kernels_find(name);
-        if (chosen) return chosen;
-        hone_log(HONE_LOG_WARN, "kernel", "HONE_KERNELS=%s: no such set, or this machine cannot run it", name);
+        const hone_kernels *named = hone_kernels_find(name);
+        if (!named)
+            hone_log(HONE_LOG_WARN, "kernel", "HONE_KERNELS=%s: no such set, or this machine cannot run it", name);
+        else if (sound(named))
+            return named;
     }
     for (size_t i = 0; sets[i]; i++)
-        if (sets[i]->can_run()) return sets[i];
+        if (sets[i]->can_run() && sound(sets[i])) return sets[i];
     return &kernel_ref;
+}
+
+/* One choice for the life of the process: weights laid for a set are read by its operations only. */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static const hone_kernels *chosen;
+
+static void choose_once(void) {
+    chosen = choose(getenv("HONE_KERNELS"));
+}
+
+const hone_kernels *hone_kernels_best(void) {
+    pthread_once(&once, choose_once);
+    return chosen;
 }

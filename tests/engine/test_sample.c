@@ -29,8 +29,8 @@ static int by_x(const void *a, const void *b) {
     return i < j ? -1 : 1;
 }
 
-static void naive(const float *logits, const hone_sampling *p, const int32_t *history, uint32_t n_prompt, uint32_t n_output,
-                  double *prob) {
+static void naive(const float *logits, const hone_sampling *p, const int32_t *history, uint32_t n_prompt,
+                  uint32_t n_output, double *prob) {
     for (uint32_t i = 0; i < V; i++) naive_x[i] = (double)logits[i];
     for (uint32_t i = 0; i < p->n_bias; i++) naive_x[p->bias_token[i]] += (double)p->bias_value[i];
     for (uint32_t t = 0; t < V; t++) {

@@ -21,7 +21,9 @@ static void *own(hone_model *m, void *p) {
     return p;
 }
 
-static float uniform(uint64_t seed, uint32_t a, uint64_t i) { return hone_random_unit(seed, a, 77, i) * 2 - 1; }
+static float uniform(uint64_t seed, uint32_t a, uint64_t i) {
+    return hone_random_unit(seed, a, 77, i) * 2 - 1;
+}
 
 /* One stored row of random numbers of about the given size. */
 static void fill_row(hone_dtype t, void *row, uint32_t k, float size, uint64_t seed, uint32_t which, uint32_t n) {
@@ -129,9 +131,7 @@ static void make_arch(hone_arch *a, const tiny_options *o) {
 
 static bool make_layer(hone_model *m, hone_layer *y, const tiny_options *o, uint32_t l) {
     const uint32_t d = o->width, q = o->n_head * o->head_dim, kv = o->n_kv_head * o->head_dim, f = o->mlp_width;
-    const struct {
-        uint32_t n, k;
-    } shape[HONE_MOD_COUNT] = {{q, d}, {kv, d}, {kv, d}, {d, q}, {f, d}, {f, d}, {d, f}};
+    const struct { uint32_t n, k; } shape[HONE_MOD_COUNT] = {{q, d}, {kv, d}, {kv, d}, {d, q}, {f, d}, {f, d}, {d, f}};
     const uint32_t base = 100 * (l + 1);
     for (uint32_t i = 0; i < HONE_MOD_COUNT; i++) {
         if (i == HONE_MOD_GATE && o->plain_mlp) continue;

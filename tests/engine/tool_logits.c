@@ -2,7 +2,7 @@
  * authorities.
  *
  *     tool_logits --model PATH --tokens 1,2,3 [--positions p,q] [--greedy N] [--precision f32|serving]
- *                 [--adapter DIR] [--threads N] [--json] */
+ *                 [--adapter DIR] [--threads N] [--kv bf16|f32] [--json] */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +31,7 @@ static int die(const hone_error *err) {
 }
 
 int main(int argc, char **argv) {
-    const char *model_path = NULL, *tokens = NULL, *positions = NULL, *adapter_dir = NULL;
+    const char *model_path = NULL, *tokens = NULL, *positions = NULL, *adapter_dir = NULL, *kv = NULL;
     hone_precision precision = HONE_PRECISION_F32;
     uint32_t threads = 0;
     hone_inspection w = {0};
@@ -48,6 +48,8 @@ int main(int argc, char **argv) {
             adapter_dir = value;
         else if (!strcmp(argv[i], "--greedy"))
             w.n_greedy = (uint32_t)strtoul(value, NULL, 10);
+        else if (!strcmp(argv[i], "--kv"))
+            kv = value;
         else if (!strcmp(argv[i], "--threads"))
             threads = (uint32_t)strtoul(value, NULL, 10);
         else if (!strcmp(argv[i], "--precision"))
@@ -73,7 +75,7 @@ int main(int argc, char **argv) {
     w.position = (const uint32_t *)at;
     w.n_position = n_position;
     w.adapter = adapter;
-    w.kv_type = hone_kv_type_for(precision);
+    w.kv_type = !kv ? hone_kv_type_for(precision) : strcmp(kv, "f32") ? HONE_KV_BF16 : HONE_KV_F32;
     float *logits = hone_zalloc(n_position ? n_position : 1, (size_t)v * sizeof(float));
     int32_t *greedy = hone_zalloc(w.n_greedy + 1, sizeof(*greedy));
     if (!logits || !greedy || hone_inspect_logits(model, pool, &w, logits, greedy, &err) != HONE_OK) return die(&err);

@@ -1,0 +1,207 @@
+/* engine_bench.c - speed of the engine alone: prefill and decoding on one file, one JSON object a line.
+ *
+ *     engine_bench --model M.gguf [--threads 2] [--pp 512] [--tg 128] [--batches 1,32] [--repeats 5]
+ *                  [--precision serving|f32] [--step-rows 512]
+ *
+ * pp: one prompt of random tokens, one logit row wanted.  tg: B sequences decode from a context of `prompt` tokens (one
+ * for B = 1, 128 otherwise), greedy choice included.  The median, least and most of the repeats are printed, and the
+ * share of the two cores that others took meanwhile: compare only lines where it is small. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "engine/engine.h"
+#include "engine/sample.h"
+
+#define MAX_REPEATS 32
+#define MAX_PROMPT 4096
+
+typedef struct {
+    const char *model;
+    uint32_t threads, pp, tg, repeats, step_rows;
+    const char *batches;
+    hone_precision precision;
+} options;
+
+static double foreign_start, wall_start, own_start;
+
+/* Busy seconds of all cores, and of this process. */
+static double busy_seconds(void) {
+    unsigned long long v[8] = {0};
+    FILE *f = fopen("/proc/stat", "r");
+    if (!f) return 0;
+    const int n = fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5],
+                         &v[6], &v[7]);
+    fclose(f);
+    return n < 8 ? 0 : (double)(v[0] + v[1] + v[2] + v[5] + v[6] + v[7]) / (double)sysconf(_SC_CLK_TCK);
+}
+
+static double own_seconds(void) {
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
+}
+
+static void load_begin(void) {
+    foreign_start = busy_seconds();
+    own_start = own_seconds();
+    wall_start = hone_clock_seconds();
+}
+
+static double load_end(void) {
+    const double wall = hone_clock_seconds() - wall_start;
+    const double foreign = busy_seconds() - foreign_start - (own_seconds() - own_start);
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return foreign > 0 ? foreign / wall / (double)(cores > 0 ? cores : 1) : 0;
+}
+
+static int by_value(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void line(const char *test, double *speed, uint32_t n, double foreign) {
+    qsort(speed, n, sizeof(*speed), by_value);
+    printf("{\"test\": \"%s\", \"tok_s\": %.1f, \"min\": %.1f, \"max\": %.1f, \"n\": %u, \"foreign\": %.3f}\n", test,
+           speed[n / 2], speed[0], speed[n - 1], n, foreign);
+    fflush(stdout);
+}
+
+static uint32_t n_token;
+
+static void count_tokens(void *arg, const hone_event *event) {
+    (void)arg;
+    n_token += event->kind == HONE_EVENT_TOKEN;
+}
+
+static bool submit(hone_engine *e, uint64_t id, uint32_t n_prompt, uint32_t max_tokens, uint32_t vocab) {
+    static int32_t prompt[MAX_PROMPT];
+    for (uint32_t i = 0; i < n_prompt; i++)
+        prompt[i] = 17 + (int32_t)(hone_random_unit(id, 1, 2, i) * (float)(vocab - 17));
+    const hone_engine_request r = {.id = id,
+                                   .prompt = prompt,
+                                   .n_prompt = n_prompt,
+                                   .max_tokens = max_tokens,
+                                   .n_logprobs = -1,
+                                   .sampling = hone_sampling_defaults()};
+    hone_error err;
+    if (hone_engine_submit(e, &r, &err) == HONE_OK) return true;
+    fprintf(stderr, "engine_bench: %s\n", err.message);
+    return false;
+}
+
+static bool run_prefill(hone_engine *e, const options *o, uint32_t vocab) {
+    double speed[MAX_REPEATS], foreign = 0;
+    for (uint32_t i = 0; i < o->repeats + 1; i++) {
+        if (!submit(e, 1000 + i, o->pp, 1, vocab)) return false;
+        load_begin();
+        const double from = hone_clock_seconds();
+        while (hone_engine_step(e, count_tokens, NULL)) {
+        }
+        if (i == 0) continue; /* warms up */
+        speed[i - 1] = o->pp / (hone_clock_seconds() - from);
+        const double f = load_end();
+        foreign = f > foreign ? f : foreign;
+    }
+    char name[32];
+    snprintf(name, sizeof(name), "pp%u", o->pp);
+    line(name, speed, o->repeats, foreign);
+    return true;
+}
+
+static bool run_decode(hone_engine *e, const options *o, uint32_t batch, uint32_t vocab) {
+    double speed[MAX_REPEATS], foreign = 0;
+    const uint32_t prompt = batch == 1 ? 1 : 128;
+    const uint32_t repeats = batch == 1 ? o->repeats : (o->repeats + 1) / 2;
+    for (uint32_t i = 0; i < repeats; i++) {
+        for (uint32_t b = 0; b < batch; b++)
+            if (!submit(e, 1 + b, prompt, o->tg + 1, vocab)) return false;
+        n_token = 0;
+        while (n_token < batch) hone_engine_step(e, count_tokens, NULL); /* everyone's first */
+        n_token = 0;
+        load_begin();
+        const double from = hone_clock_seconds();
+        while (hone_engine_step(e, count_tokens, NULL)) {
+        }
+        speed[i] = n_token / (hone_clock_seconds() - from);
+        const double f = load_end();
+        foreign = f > foreign ? f : foreign;
+    }
+    char name[32];
+    snprintf(name, sizeof(name), "tg%u B=%u", o->tg, batch);
+    line(name, speed, repeats, foreign);
+    return true;
+}
+
+static bool read_options(int argc, char **argv, options *o) {
+    for (int i = 1; i + 1 < argc; i += 2) {
+        const char *name = argv[i], *value = argv[i + 1];
+        const uint32_t number = (uint32_t)strtoul(value, NULL, 10);
+        if (!strcmp(name, "--model"))
+            o->model = value;
+        else if (!strcmp(name, "--threads"))
+            o->threads = number;
+        else if (!strcmp(name, "--pp"))
+            o->pp = number;
+        else if (!strcmp(name, "--tg"))
+            o->tg = number;
+        else if (!strcmp(name, "--repeats"))
+            o->repeats = number;
+        else if (!strcmp(name, "--step-rows"))
+            o->step_rows = number;
+        else if (!strcmp(name, "--batches"))
+            o->batches = value;
+        else if (!strcmp(name, "--precision"))
+            o->precision = strcmp(value, "f32") ? HONE_PRECISION_SERVING : HONE_PRECISION_F32;
+        else
+            return false;
+    }
+    return argc % 2 == 1 && o->model && o->pp <= MAX_PROMPT && o->repeats && o->repeats < MAX_REPEATS;
+}
+
+int main(int argc, char **argv) {
+    options o = {.pp = 512, .tg = 128, .repeats = 5, .step_rows = 512, .batches = "1,32"};
+    if (!read_options(argc, argv, &o)) {
+        fprintf(stderr,
+                "usage: engine_bench --model M.gguf [--threads N] [--pp N] [--tg N] [--batches 1,32] [--repeats N] "
+                "[--step-rows N] [--precision serving|f32]\n");
+        return 2;
+    }
+    hone_error err = {0};
+    hone_pool *pool = NULL;
+    hone_model *model = NULL;
+    hone_engine *e = NULL;
+    const double from = hone_clock_seconds();
+    hone_status st = hone_pool_open(&pool, o.threads, &err);
+    if (st == HONE_OK) st = hone_model_open(&model, o.model, hone_kernels_best(), o.precision, pool, &err);
+    const hone_engine_config cfg = {.max_step_rows = o.step_rows,
+                                    .max_sequences = 64,
+                                    .kv_type = o.precision == HONE_PRECISION_F32 ? HONE_KV_F32 : HONE_KV_BF16};
+    if (st == HONE_OK) st = hone_engine_open(&e, model, pool, &cfg, &err);
+    bool done = st == HONE_OK;
+    if (done) {
+        printf("{\"model\": \"%s\", \"kernels\": \"%s\", \"threads\": %u, \"load_s\": %.2f}\n", o.model,
+               model->kernels->name, hone_pool_threads(pool), hone_clock_seconds() - from);
+        done = run_prefill(e, &o, model->arch.vocab);
+    } else {
+        fprintf(stderr, "engine_bench: %s\n", err.message);
+    }
+    for (const char *at = o.batches; done && *at;) {
+        char *end;
+        const uint32_t batch = (uint32_t)strtoul(at, &end, 10);
+        if (end == at || batch == 0 || batch > 64) break;
+        done = run_decode(e, &o, batch, model->arch.vocab);
+        at = *end ? end + 1 : end;
+    }
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    if (done) printf("{\"peak_rss_mib\": %ld}\n", u.ru_maxrss / 1024);
+    hone_engine_close(e);
+    hone_model_close(model);
+    hone_pool_close(pool);
+    return done ? 0 : 1;
+}

@@ -54,7 +54,37 @@ static json_t *describe(const cli_verb *v) {
                      v->example, "options", options);
 }
 
+/* docs/commands.md: the same texts as one document; a test holds the file to them. */
+static void print_markdown(void) {
+    printf("# Commands\n\nMade by `hone help --markdown` from the program's own table of verbs.\n\n"
+           "Results go to stdout, everything else to stderr; progress is drawn only on a terminal. The exit status is "
+           "0 on "
+           "success,\n1 on failure, 2 on wrong usage. NAME is a local name, an alias, a version (`ft:...`), or a path "
+           "to a "
+           "folder or file.\n\nEvery verb takes:\n\n```\n");
+    print_options(stdout, cli_common);
+    printf("```\n");
+    for (const cli_verb *const *v = cli_verbs; *v; v++) {
+        if ((*v)->hidden) continue;
+        printf("\n## hone %s\n\n%s.\n\n```\n", (*v)->name, (*v)->about);
+        print_lines(stdout, (*v)->usage, "hone ");
+        printf("\n");
+        print_lines(stdout, (*v)->example, "$ ");
+        printf("```\n");
+        if ((*v)->options) {
+            printf("\n```\n");
+            print_options(stdout, (*v)->options);
+            printf("```\n");
+        }
+        if ((*v)->more) printf("\n%s\n", (*v)->more);
+    }
+}
+
 static int run_help(const cli_args *args) {
+    if (cli_has(args, "markdown")) {
+        print_markdown();
+        return CLI_OK;
+    }
     if (args->n_word == 0 && args->json) {
         json_t *all = json_array();
         for (const cli_verb *const *v = cli_verbs; *v; v++)
@@ -72,11 +102,17 @@ static int run_help(const cli_args *args) {
     return CLI_OK;
 }
 
+static const cli_option help_options[] = {
+    {"markdown", NULL, "all verbs as one document"},
+    {NULL, NULL, NULL},
+};
+
 const cli_verb cli_verb_help = {
     .name = "help",
     .usage = "help [VERB]",
     .about = "what a verb does, an example first",
     .example = "hone help train",
+    .options = help_options,
     .max_words = 1,
     .run = run_help,
 };

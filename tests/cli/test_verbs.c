@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/buf.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "cli/cli.h"
 
@@ -104,6 +104,15 @@ static void version_and_json(void **state) {
     assert_int_equal(run("version >/dev/full", &out, &err), 1); /* a result that was not written is a failure */
 }
 
+static void the_reference_is_the_table(void **state) {
+    (void)state;
+    hone_buf file = {0};
+    assert_int_equal(hone_file_read(COMMANDS, &file, 0, NULL), HONE_OK);
+    assert_int_equal(run("help --markdown", &out, &err), 0);
+    assert_string_equal(hone_buf_str(&out), hone_buf_str(&file)); /* else: hone help --markdown >docs/commands.md */
+    hone_buf_free(&file);
+}
+
 /* bash itself reads the file and completes. */
 static void completion_completes(void **state) {
     (void)state;
@@ -144,6 +153,7 @@ int main(void) {
         cmocka_unit_test(wrong_usage_says_so_on_stderr),
         cmocka_unit_test(version_and_json),
         cmocka_unit_test(completion_completes),
+        cmocka_unit_test(the_reference_is_the_table),
     };
     const int failed = cmocka_run_group_tests_name("cli verbs", tests, NULL, NULL);
     hone_buf_free(&out);

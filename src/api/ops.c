@@ -1,0 +1,220 @@
+/* ops.c - /livez, /readyz, /metrics.
+ *
+ * Counters end in _total.  The `vllm:` twins carry the same figures under the names that vLLM's dashboards read; they
+ * keep their colon. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/private.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "net/metrics.h"
+
+struct api_metrics {
+    hone_metrics *all;
+    hone_metric *http, *http_seconds;
+    hone_metric *requests, *prompt, *output, *ttft, *itl, *e2e;
+    hone_metric *vllm_requests, *vllm_prompt, *vllm_output, *vllm_ttft, *vllm_itl, *vllm_e2e;
+    hone_metric *running, *waiting, *vllm_running, *vllm_waiting, *vllm_cache;
+    hone_metric *copies, *state, *restarts, *pages_free, *pages_total, *memory, *adapters;
+    hone_metric *steps, *prefill, *decode;
+    hone_metric *jobs, *jobs_now, *trained;
+    hone_metric *connections, *start;
+};
+
+static const double seconds[] = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5,
+                                 0.75,  1,     2.5,  5,    7.5,  10,   20,   40,  80,   160};
+#define N_SECONDS (sizeof(seconds) / sizeof(seconds[0]))
+
+static const char *state_name(hone_component_state s) {
+    static const char *const names[] = {"asleep", "preparing", "starting", "running", "failed"};
+    return names[s];
+}
+
+hone_status api_metrics_open(hone_api *api, hone_error *err) {
+    struct api_metrics *m = hone_zalloc(1, sizeof(*m));
+    if (!m) return hone_fail(err, HONE_ERR_NOMEM, "no memory for metrics");
+    api->metrics = m;
+    const hone_status status = hone_metrics_open(&m->all, err);
+    if (status != HONE_OK) return status;
+    bool ok = true;
+#define FAMILY(slot, type, name, help, labels)                                                                         \
+    ok = (m->slot = hone_metrics_add(m->all, type, name, help, labels, NULL, 0)) && ok
+#define TIMES(slot, name, help)                                                                                        \
+    ok = (m->slot = hone_metrics_add(m->all, HONE_HISTOGRAM, name, help, "model_name", seconds, N_SECONDS)) && ok
+    FAMILY(http, HONE_COUNTER, "hone_http_requests_total", "HTTP requests by route and status", "route,status");
+    ok = (m->http_seconds = hone_metrics_add(m->all, HONE_HISTOGRAM, "hone_http_request_seconds",
+                                             "Time of HTTP requests", "route", seconds, N_SECONDS)) &&
+         ok;
+    FAMILY(connections, HONE_GAUGE, "hone_http_connections", "Open connections", "");
+    FAMILY(start, HONE_GAUGE, "hone_start_time_seconds", "When this process began to serve, seconds since 1970", "");
+    FAMILY(requests, HONE_COUNTER, "hone_requests_total", "Generation requests that ended, by reason",
+           "model_name,finished_reason");
+    FAMILY(prompt, HONE_COUNTER, "hone_prompt_tokens_total", "Prompt tokens of requests that ended", "model_name");
+    FAMILY(output, HONE_COUNTER, "hone_generation_tokens_total", "Output tokens of requests that ended", "model_name");
+    TIMES(ttft, "hone_time_to_first_token_seconds", "From the request to its first token");
+    TIMES(itl, "hone_inter_token_latency_seconds", "Between two tokens of one output");
+    TIMES(e2e, "hone_request_seconds", "From the request to its end");
+    FAMILY(vllm_requests, HONE_COUNTER, "vllm:request_success_total", "Count of successfully processed requests",
+           "model_name,finished_reason");
+    FAMILY(vllm_prompt, HONE_COUNTER, "vllm:prompt_tokens_total", "Number of prefill tokens processed", "model_name");
+    FAMILY(vllm_output, HONE_COUNTER, "vllm:generation_tokens_total", "Number of generation tokens processed",
+           "model_name");
+    TIMES(vllm_ttft, "vllm:time_to_first_token_seconds", "Histogram of time to first token in seconds");
+    TIMES(vllm_itl, "vllm:inter_token_latency_seconds", "Histogram of inter-token latency in seconds");
+    TIMES(vllm_e2e, "vllm:e2e_request_latency_seconds", "Histogram of end to end request latency in seconds");
+    FAMILY(running, HONE_GAUGE, "hone_requests_running", "Requests at copies", "model_name");
+    FAMILY(waiting, HONE_GAUGE, "hone_requests_waiting", "Requests held or queued", "model_name");
+    FAMILY(vllm_running, HONE_GAUGE, "vllm:num_requests_running", "Number of requests in model execution batches",
+           "model_name");
+    FAMILY(vllm_waiting, HONE_GAUGE, "vllm:num_requests_waiting", "Number of requests waiting to be processed",
+           "model_name");
+    FAMILY(vllm_cache, HONE_GAUGE, "vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage",
+           "model_name");
+    FAMILY(copies, HONE_GAUGE, "hone_copies_ready", "Copies that answer", "model_name");
+    FAMILY(state, HONE_GAUGE, "hone_component_state", "1 for the state that a component is in", "model_name,state");
+    FAMILY(restarts, HONE_COUNTER, "hone_copy_restarts_total", "Copies that died without being asked to", "model_name");
+    FAMILY(pages_free, HONE_GAUGE, "hone_kv_pages_free", "Free pages of keys and values", "model_name");
+    FAMILY(pages_total, HONE_GAUGE, "hone_kv_pages", "Pages of keys and values", "model_name");
+    FAMILY(memory, HONE_GAUGE, "hone_copy_memory_bytes", "Planned memory of one copy", "model_name,part");
+    FAMILY(adapters, HONE_GAUGE, "hone_adapters_resident", "Adapters that copies hold", "model_name");
+    FAMILY(steps, HONE_COUNTER, "hone_engine_steps_total", "Steps of the copies that run", "model_name");
+    FAMILY(prefill, HONE_COUNTER, "hone_engine_prefill_tokens_total", "Prompt tokens computed by the copies that run",
+           "model_name");
+    FAMILY(decode, HONE_COUNTER, "hone_engine_decode_tokens_total", "Output tokens computed by the copies that run",
+           "model_name");
+    FAMILY(jobs, HONE_COUNTER, "hone_jobs_total", "Fine-tuning jobs that ended, by state", "state");
+    FAMILY(jobs_now, HONE_GAUGE, "hone_jobs", "Fine-tuning jobs that are not at their end", "state");
+    FAMILY(trained, HONE_COUNTER, "hone_trained_tokens_total", "Tokens that counted in a loss", "");
+#undef FAMILY
+#undef TIMES
+    if (!ok) return hone_fail(err, HONE_ERR_NOMEM, "no memory for metrics");
+    hone_metric_set(m->start, NULL, (double)hone_clock_unix());
+    return HONE_OK;
+}
+
+void api_metrics_close(hone_api *api) {
+    if (!api->metrics) return;
+    hone_metrics_close(api->metrics->all);
+    hone_free(api->metrics);
+    api->metrics = NULL;
+}
+
+void api_metrics_http(hone_api *api, const hone_request *req) {
+    char status[16];
+    snprintf(status, sizeof(status), "%d", hone_request_status(req));
+    const char *route = hone_request_route(req);
+    const char *labels[] = {route ? route : "none", status};
+    hone_metric_add(api->metrics->http, labels, 1);
+    hone_metric_observe(api->metrics->http_seconds, labels, hone_request_seconds(req));
+}
+
+void api_metrics_request(hone_api *api, const char *model, const api_request_figures *f) {
+    struct api_metrics *m = api->metrics;
+    const char *labels[] = {model, f->finish};
+    hone_metric_add(m->requests, labels, 1);
+    hone_metric_add(m->vllm_requests, labels, 1);
+    hone_metric_add(m->prompt, labels, f->prompt_tokens);
+    hone_metric_add(m->vllm_prompt, labels, f->prompt_tokens);
+    hone_metric_add(m->output, labels, f->output_tokens);
+    hone_metric_add(m->vllm_output, labels, f->output_tokens);
+    hone_metric_observe(m->e2e, labels, f->last_token - f->started);
+    hone_metric_observe(m->vllm_e2e, labels, f->last_token - f->started);
+    if (f->first_token == 0) return;
+    hone_metric_observe(m->ttft, labels, f->first_token - f->started);
+    hone_metric_observe(m->vllm_ttft, labels, f->first_token - f->started);
+}
+
+void api_metrics_gap(hone_api *api, const char *model, double gap) {
+    hone_metric_observe(api->metrics->itl, &model, gap);
+    hone_metric_observe(api->metrics->vllm_itl, &model, gap);
+}
+
+/* What others keep is read when somebody asks. */
+static void gather(hone_api *api) {
+    struct api_metrics *m = api->metrics;
+    for (hone_component *c = NULL; (c = hone_controller_next(api->cfg.controller, c));) {
+        hone_component_status s;
+        hone_component_get_status(c, &s);
+        const char *path = hone_component_path(c);
+        const char *slash = strrchr(path, '/');
+        const char *name = slash && slash[1] ? slash + 1 : path;
+        const char *labels[] = {name, NULL};
+        hone_metric_set(m->running, labels, s.running);
+        hone_metric_set(m->vllm_running, labels, s.running);
+        hone_metric_set(m->waiting, labels, s.waiting);
+        hone_metric_set(m->vllm_waiting, labels, s.waiting);
+        hone_metric_set(m->vllm_cache, labels,
+                        s.engine.pages_total ? 1 - (double)s.engine.pages_free / s.engine.pages_total : 0);
+        hone_metric_set(m->copies, labels, s.copies_ready);
+        hone_metric_set(m->restarts, labels, (double)s.restarts);
+        hone_metric_set(m->pages_free, labels, s.engine.pages_free);
+        hone_metric_set(m->pages_total, labels, s.engine.pages_total);
+        hone_metric_set(m->adapters, labels, s.engine.adapters);
+        hone_metric_set(m->steps, labels, (double)s.engine.steps);
+        hone_metric_set(m->prefill, labels, (double)s.engine.prefill_tokens);
+        hone_metric_set(m->decode, labels, (double)s.engine.decode_tokens);
+        for (int i = HONE_COMPONENT_ASLEEP; i <= HONE_COMPONENT_FAILED; i++) {
+            labels[1] = state_name((hone_component_state)i);
+            hone_metric_set(m->state, labels, (int)s.state == i);
+        }
+        const struct {
+            const char *part;
+            uint64_t bytes;
+        } parts[] = {
+            {"weights", s.plan.weights}, {"kv", s.plan.kv}, {"scratch", s.plan.scratch}, {"adapters", s.plan.adapters}};
+        for (size_t i = 0; i < 4; i++) {
+            labels[1] = parts[i].part;
+            hone_metric_set(m->memory, labels, (double)parts[i].bytes);
+        }
+    }
+    hone_jobs_figures j;
+    hone_jobs_get_figures(api->cfg.jobs, &j);
+    const struct {
+        const char *state;
+        double n;
+    } ends[] = {{"succeeded", (double)j.succeeded}, {"failed", (double)j.failed}, {"cancelled", (double)j.cancelled}},
+      now[] = {{"validating_files", j.checking}, {"running", j.running}, {"queued", j.queued}};
+    for (size_t i = 0; i < 3; i++) {
+        hone_metric_set(m->jobs, &ends[i].state, ends[i].n);
+        hone_metric_set(m->jobs_now, &now[i].state, now[i].n);
+    }
+    hone_metric_set(m->trained, NULL, (double)j.trained_tokens);
+    hone_metric_set(m->connections, NULL, hone_http_count(api->http).open_connections);
+}
+
+void api_metrics_text(void *arg, hone_request *req) {
+    hone_api *api = arg;
+    hone_buf text = {0};
+    gather(api);
+    hone_metrics_write(api->metrics->all, &text);
+    hone_reply_buf(req, 200, "text/plain; version=0.0.4; charset=utf-8", &text);
+}
+
+void api_livez(void *arg, hone_request *req) {
+    (void)arg;
+    hone_reply_bytes(req, 200, "text/plain; charset=utf-8", "ok\n", 3);
+}
+
+/* Ready: the server takes requests and no component that was started is still on its way, or has failed. */
+void api_readyz(void *arg, hone_request *req) {
+    hone_api *api = arg;
+    json_t *list = json_array();
+    bool ready = !api->stopping;
+    for (hone_component *c = NULL; (c = hone_controller_next(api->cfg.controller, c));) {
+        hone_component_status s;
+        hone_component_get_status(c, &s);
+        ready = ready && (s.state == HONE_COMPONENT_RUNNING || s.state == HONE_COMPONENT_ASLEEP);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:i, s:s?}", "path", hone_component_path(c), "state",
+                                              state_name(s.state), "copies_ready", (int)s.copies_ready, "copies_wanted",
+                                              (int)s.copies_wanted, "failure", s.failure[0] ? s.failure : NULL));
+    }
+    json_t *body = json_pack("{s:s, s:o}", "status",
+                             api->stopping ? "stopping"
+                             : ready       ? "ready"
+                                           : "not ready",
+                             "components", list);
+    hone_reply_json(req, ready ? 200 : 503, body);
+    json_decref(body);
+}

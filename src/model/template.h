@@ -1,8 +1,9 @@
 /* template.h - chat templates: the Jinja subset that published models use, compiled once and rendered many times.
  *
- * The language is Jinja 3.1 as the transformers library sets it up for tokenizer_config.json: trim_blocks, lstrip_blocks,
- * loop controls, the immutable sandbox, its tojson, raise_exception and strftime_now, and {% generation %} blocks.
- * Values have Python's semantics: str() and repr() of everything, code points, slices, // and %, true division.
+ * The language is Jinja 3.1 as the transformers library sets it up for tokenizer_config.json: trim_blocks,
+ * lstrip_blocks, loop controls, the immutable sandbox, its tojson, raise_exception and strftime_now, and {% generation
+ * %} blocks. Values have Python's semantics: str() and repr() of everything, code points, slices, // and %, true
+ * division.
  *
  * Refused by name: include, import, extends (there is nothing to load), integers beyond 64 bits, attributes that begin
  * with an underscore, whatever would change a list or dictionary.  Templates are hostile until checked: work, nesting,
@@ -28,7 +29,7 @@
 #include "base/buf.h"
 #include "base/status.h"
 
-#define HONE_TEMPLATE_MAX_SOURCE (4u << 20) /* bytes; the largest published one is about 20 kB */
+#define HONE_TEMPLATE_MAX_SOURCE (1u << 20) /* bytes; the largest published one is about 20 kB */
 
 typedef struct hone_template hone_template;
 
@@ -47,7 +48,8 @@ hone_status hone_template_compile(hone_template **out, const char *text, size_t 
 
 void hone_template_free(hone_template *t); /* NULL is fine */
 
-/* True where an expression of the template holds exactly this string constant; how "does it know this role?" is asked. */
+/* True where an expression of the template holds exactly this string constant; how "does it know this role?" is asked.
+ */
 bool hone_template_has_string(const hone_template *t, const char *text);
 
 /* Bytes [begin, end) of a rendering that stood in a {% generation %} block. */

@@ -263,7 +263,9 @@ int main(int argc, char **argv) {
                                    .special_tokens = text ? text->special_tokens : NULL,
                                    .vocab = model->arch.vocab,
                                    .max_length = model->arch.max_position};
-    if (!strcmp(argv[1], "loss"))
+    if (!strcmp(argv[1], "eval"))
+        eval(model, pool, &rules);
+    else if (!strcmp(argv[1], "loss"))
         loss(model, pool, &rules);
     else
         run(model, pool, &rules);

@@ -74,6 +74,12 @@ static bool order_marks(model_scratch *s, int32_t *code, const size_t n) {
     return true;
 }
 
+/* Decompositions younger than the authority's tables (Unicode 9), which leaves these characters alone. */
+static bool decomposes_since(uint32_t c) {
+    return c == 0x32ff || (c >= 0xa7f2 && c <= 0xa7f4) || c == 0xab69 || (c >= 0x10781 && c <= 0x107ba) ||
+           c == 0x11938 || (c >= 0x1e030 && c <= 0x1e06d) || c == 0x1f16c || (c >= 0x1fbf0 && c <= 0x1fbf9);
+}
+
 /* One stretch that nothing outside of it composes with. */
 static bool form_stretch(model_scratch *s, const char *text, size_t n, utf8proc_option_t options, bool compose,
                          hone_buf *out) {
@@ -83,7 +89,9 @@ static bool form_stretch(model_scratch *s, const char *text, size_t n, utf8proc_
         i += hone_utf8_decode(text + i, n - i, &c);
         int unused = UTF8PROC_BOUNDCLASS_START;
         if (!code_room(s, n_code + 32)) return false; /* the longest decomposition has 18 */
-        const utf8proc_ssize_t k = utf8proc_decompose_char((utf8proc_int32_t)c, s->code + n_code, 32, options, &unused);
+        const utf8proc_ssize_t k =
+            decomposes_since(c) ? -1
+                                : utf8proc_decompose_char((utf8proc_int32_t)c, s->code + n_code, 32, options, &unused);
         if (k < 0 || k > 32)
             s->code[n_code++] = (int32_t)c;
         else

@@ -56,6 +56,11 @@ hone_status hone_artifact_verify(hone_artifacts *store, const char *digest, hone
 /* Fine when it is not there.  Descriptors and mappings that are open stay good. */
 hone_status hone_artifact_delete(hone_artifacts *store, const char *digest, hone_error *err);
 
+/* Call fn for each artifact last touched at least min_age_s ago, until it fails.  fn may delete the one it is given. */
+hone_status hone_artifacts_each(hone_artifacts *store, int64_t min_age_s,
+                                hone_status (*fn)(void *arg, const char *digest, hone_error *err), void *arg,
+                                hone_error *err);
+
 /* 64 lower-case hexadecimal digits. */
 bool hone_digest_is_valid(const char *digest);
 

@@ -3,7 +3,7 @@
  *     hone.db          metadata                       store/db.h
  *     artifact/ab/...  immutable files by SHA-256     store/artifact.h
  *     journal/         the controller's journals
- *     run/             sockets; controller.pid, locked (flock) and holding the pid of the controller
+ *     run/             sockets; controller.pid, locked and holding the pid of the controller
  *
  * A controller holds the folder alone.  Guests (hone pull, hone models) may work beside it: SQLite and the artifacts
  * allow several processes.

@@ -25,8 +25,9 @@
 typedef struct hone_store hone_store;
 
 /* Open home (hone_home_open's rules), bring the schema up to date; as controller also repair what a crash left:
- * leftovers in artifact/tmp, jobs found running or validating_files go back to queued with an event that says so (their
- * resume column becomes 1), expired files are deleted. */
+ * leftovers in artifact/tmp and artifacts that no row names (older than a day) are removed, jobs found running go back
+ * to queued with resume = 1 and an event that says so (one in validating_files stays there, its check starts again),
+ * expired files are deleted. */
 hone_status hone_store_open(hone_store **out, const char *home, hone_home_role role, hone_error *err);
 /* A second handle on the same home, for another thread; close it before the first. */
 hone_status hone_store_open_beside(hone_store **out, const hone_store *first, hone_error *err);
@@ -118,6 +119,7 @@ typedef struct {
     bool has_more;
 } hone_list_version;
 
+/* Both artifacts must be there: HONE_ERR_NOT_FOUND otherwise. */
 hone_status hone_store_version_add(hone_store *store, const hone_rec_version *rec, hone_error *err);
 hone_status hone_store_version_get(hone_store *store, const char *id, hone_rec_version *out, hone_error *err);
 hone_status hone_store_version_list(hone_store *store, hone_page page, hone_list_version *out, hone_error *err);
@@ -145,6 +147,7 @@ typedef struct {
     bool has_more;
 } hone_list_file;
 
+/* The artifact must be there: HONE_ERR_NOT_FOUND otherwise. */
 hone_status hone_store_file_add(hone_store *store, const hone_rec_file *rec, hone_error *err);
 hone_status hone_store_file_get(hone_store *store, const char *id, hone_rec_file *out, hone_error *err);
 hone_status hone_store_file_list(hone_store *store, hone_page page, const char *purpose /* NULL: any */,
@@ -246,6 +249,7 @@ typedef struct {
     bool has_more;
 } hone_list_checkpoint;
 
+/* Both artifacts must be there: HONE_ERR_NOT_FOUND otherwise. */
 hone_status hone_store_checkpoint_add(hone_store *store, const hone_rec_checkpoint *rec, hone_error *err);
 hone_status hone_store_checkpoint_list(hone_store *store, const char *job_id, hone_page page, hone_list_checkpoint *out,
                                        hone_error *err);

@@ -13,8 +13,10 @@ void hone_json_init(void) { json_set_alloc_funcs(json_alloc, hone_free); }
 json_t *hone_json_parse(const char *text, size_t n, hone_error *err) {
     json_error_t e;
     json_t *value = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
+    /* An allocation that fails early leaves no code and no text. */
+    const bool no_memory = !value && (!e.text[0] || json_error_code(&e) == json_error_out_of_memory);
     if (!value)
-        hone_fail_at(err, json_error_code(&e) == json_error_out_of_memory ? HONE_ERR_NOMEM : HONE_ERR_FORMAT, e.position,
+        hone_fail_at(err, no_memory ? HONE_ERR_NOMEM : HONE_ERR_FORMAT, e.position,
                      "invalid JSON at line %d, column %d: %s", e.line, e.column, e.text);
     return value;
 }

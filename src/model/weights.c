@@ -79,16 +79,20 @@ static hone_status load_json(const char *dir, const char *name, json_t **out, ho
     return s;
 }
 
-static bool has(const char *dir, const char *name) {
+static hone_status look_for(const char *dir, const char *name, bool *out, hone_error *err) {
     char *path = hone_path_join(dir, name);
-    const bool yes = path && access(path, F_OK) == 0;
+    if (!path) return no_memory(dir, err);
+    *out = access(path, F_OK) == 0;
     hone_free(path);
-    return yes;
+    return HONE_OK;
 }
 
 static hone_status open_folder(hone_weights *w, const char *dir, hone_error *err) {
+    bool config = false, generation = false;
     hone_status s;
-    if (!has(dir, "config.json")) {
+    if ((s = look_for(dir, "config.json", &config, err))) return s;
+    if ((s = look_for(dir, "generation_config.json", &generation, err))) return s;
+    if (!config) {
         char *file = NULL;
         if ((s = only_gguf(dir, &file, err))) return s;
         s = open_gguf(w, file, err);
@@ -96,9 +100,7 @@ static hone_status open_folder(hone_weights *w, const char *dir, hone_error *err
         return s;
     }
     if ((s = load_json(dir, "config.json", &w->config, err))) return s;
-    if (has(dir, "generation_config.json") &&
-        (s = load_json(dir, "generation_config.json", &w->generation_config, err)))
-        return s;
+    if (generation && (s = load_json(dir, "generation_config.json", &w->generation_config, err))) return s;
     if ((s = hone_safetensors_open_folder(&w->st, dir, err))) return s;
     w->n = hone_safetensors_count(w->st);
     return HONE_OK;

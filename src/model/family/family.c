@@ -342,8 +342,6 @@ static hone_status gguf_rope(hone_arch *a, const hone_gguf *g, hone_error *err) 
     double v;
     r->theta = 10000.0;
     r->rot = a->head_dim;
-    r->beta_fast = 32;
-    r->beta_slow = 1;
     gguf_key(g, "rope.freq_base", key);
     if ((s = hone_gguf_opt_real(g, key, &r->theta, err))) return s;
     if ((s = family_gguf_u32(g, "rope.dimension_count", &r->rot, err))) return s;
@@ -351,15 +349,19 @@ static hone_status gguf_rope(hone_arch *a, const hone_gguf *g, hone_error *err) 
     hone_gguf_text type = {"none", 4};
     gguf_key(g, "rope.scaling.type", key);
     if (hone_gguf_has(g, key) && (s = hone_gguf_get_text(g, key, &type, err))) return s;
-    r->factor = 1;
+    double factor = 1;
     gguf_key(g, "rope.scaling.factor", key);
-    if ((s = hone_gguf_opt_real(g, key, &r->factor, err))) return s;
+    if ((s = hone_gguf_opt_real(g, key, &factor, err))) return s;
     r->original_length = a->max_position;
     if ((s = family_gguf_u32(g, "rope.scaling.original_context_length", &r->original_length, err))) return s;
-    if (type.n == 6 && memcmp(type.text, "linear", 6) == 0 && r->factor != 1) {
+    if (type.n == 6 && memcmp(type.text, "linear", 6) == 0 && factor != 1) {
         r->scaling = HONE_ROPE_LINEAR;
+        r->factor = factor;
     } else if (type.n == 4 && memcmp(type.text, "yarn", 4) == 0) {
         r->scaling = HONE_ROPE_YARN;
+        r->factor = factor;
+        r->beta_fast = 32;
+        r->beta_slow = 1;
         gguf_key(g, "rope.scaling.yarn_beta_fast", key);
         if ((s = hone_gguf_opt_real(g, key, &r->beta_fast, err))) return s;
         gguf_key(g, "rope.scaling.yarn_beta_slow", key);

@@ -89,7 +89,7 @@ static void test_a_stream_is_checked_and_can_be_abandoned(void **state) {
     char digest[HONE_DIGEST_TEXT];
     hone_error err;
     assert_int_equal(hone_artifact_begin(store, &w, NULL), HONE_OK);
-    for (int i = 0; i < 3; i++) assert_int_equal(hone_artifact_write(w, "abc" + i, 1, NULL), HONE_OK);
+    for (int i = 0; i < 3; i++) assert_int_equal(hone_artifact_write(w, &"abc"[i], 1, NULL), HONE_OK);
     assert_int_equal(hone_artifact_written(w), 3);
     assert_false(hone_artifact_exists(store, abc));
     assert_int_equal(hone_artifact_finish(w, abc, digest, NULL), HONE_OK);

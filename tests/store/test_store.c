@@ -251,13 +251,13 @@ static void test_jobs_their_events_and_checkpoints(void **state) {
     assert_int_equal(hone_store_job_update(store, &change, "queued", NULL), HONE_ERR_BUSY);
     expect_status(store, "ftjob-1", "running", 0);
     assert_int_equal(hone_store_job_update(store, &change, "running", NULL), HONE_OK);
+    change.id = "ftjob-9";
+    assert_int_equal(hone_store_job_update(store, &change, NULL, NULL), HONE_ERR_NOT_FOUND);
     hone_rec_job_free(&job);
     assert_int_equal(hone_store_job_get(store, "ftjob-1", &job, NULL), HONE_OK);
     assert_string_equal(job.fine_tuned_model, "ft:base:org::1");
     assert_int_equal(job.created_at, created);
     hone_rec_job_free(&job);
-    change.id = "ftjob-9";
-    assert_int_equal(hone_store_job_update(store, &change, NULL, NULL), HONE_ERR_NOT_FOUND);
     hone_list_job jobs;
     assert_int_equal(hone_store_job_list(store, (hone_page){.limit = 2}, &jobs, NULL), HONE_OK);
     assert_string_equal(jobs.rows[0].id, "ftjob-3");

@@ -6,18 +6,30 @@
 #include "base/file.h"
 #include "base/mem.h"
 
-static void *json_alloc(size_t n) { return hone_zalloc(1, n); }
+/* jansson does not look at every allocation: a text that needs memory while there is none may come out one character
+ * short.  So each failure is noted, and a value parsed in spite of one is not used. */
+static _Thread_local bool alloc_failed;
+
+static void *json_alloc(size_t n) {
+    void *p = hone_zalloc(1, n);
+    if (!p) alloc_failed = true;
+    return p;
+}
 
 void hone_json_init(void) { json_set_alloc_funcs(json_alloc, hone_free); }
 
 json_t *hone_json_parse(const char *text, size_t n, hone_error *err) {
     json_error_t e;
+    alloc_failed = false;
     json_t *value = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
-    /* An allocation that fails early leaves no code and no text. */
-    const bool no_memory = !value && (!e.text[0] || json_error_code(&e) == json_error_out_of_memory);
+    if (alloc_failed) {
+        json_decref(value);
+        hone_fail(err, HONE_ERR_NOMEM, "no memory to parse JSON");
+        return NULL;
+    }
     if (!value)
-        hone_fail_at(err, no_memory ? HONE_ERR_NOMEM : HONE_ERR_FORMAT, e.position,
-                     "invalid JSON at line %d, column %d: %s", e.line, e.column, e.text);
+        hone_fail_at(err, HONE_ERR_FORMAT, e.position, "invalid JSON at line %d, column %d: %s", e.line, e.column,
+                     e.text);
     return value;
 }
 

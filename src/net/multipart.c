@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 typedef enum { PREAMBLE, AFTER_DELIMITER, HEADER, BODY, EPILOGUE, BROKEN } state;
 
@@ -123,6 +124,8 @@ static hone_status begin_part(hone_multipart *m, const char *disposition, hone_e
     char name[256], filename[1024];
     if (!parameter(disposition, "name", name, sizeof(name)))
         return hone_fail(err, HONE_ERR_FORMAT, "a part of the form without a name");
+    if (hone_utf8_valid(disposition, strlen(disposition)) != strlen(disposition))
+        return hone_fail(err, HONE_ERR_FORMAT, "a part's Content-Disposition is not UTF-8");
     if (m->n_fields == HONE_MULTIPART_FIELDS)
         return hone_fail(err, HONE_ERR_LIMIT, "more than %u parts in the form", HONE_MULTIPART_FIELDS);
     for (size_t i = 0; i < m->n_fields; i++)
@@ -181,6 +184,11 @@ static hone_status give(hone_multipart *m, size_t n, hone_error *err) {
     return status;
 }
 
+/* Fields are handed out as C strings and end in JSON. */
+static bool is_text(const hone_buf *value) {
+    return value->n == 0 || (!memchr(value->data, 0, value->n) && hone_utf8_valid(value->data, value->n) == value->n);
+}
+
 /* Bytes at the end of held that may begin a delimiter. */
 static size_t tail(const hone_multipart *m) {
     size_t k = m->held.n < m->n_delimiter - 1 ? m->held.n : m->n_delimiter - 1;
@@ -205,6 +213,9 @@ static hone_status step(hone_multipart *m, bool *more, hone_error *err) {
             drop(m, n);
         }
         if (!found) return HONE_OK;
+        if (m->at == BODY && !m->in_file && !is_text(&m->fields[m->n_fields - 1].value))
+            return hone_fail(err, HONE_ERR_FORMAT, "the field '%.60s' holds a NUL or is not UTF-8",
+                             m->fields[m->n_fields - 1].name);
         drop(m, m->n_delimiter);
         m->at = AFTER_DELIMITER;
         *more = true;

@@ -63,10 +63,10 @@ static inline void say(fixture *f, int fd, const char *text) {
     say_bytes(f, fd, text, strlen(text));
 }
 
-/* Read until `until` stands in out (NULL: until the server closes).  False after 3 s.  Bytes that came stay in out. */
+/* Read until `until` stands in out (NULL: until the server closes).  False after 10 s.  Bytes that came stay in out. */
 static inline bool hear(fixture *f, int fd, hone_buf *out, const char *until) {
     char chunk[65536];
-    const int64_t deadline = hone_clock_ns() + 3000000000;
+    const int64_t deadline = hone_clock_ns() + 10000000000;
     for (;;) {
         if (until && out->n && memmem(out->data, out->n, until, strlen(until))) return true;
         const ssize_t k = recv(fd, chunk, sizeof(chunk), MSG_DONTWAIT);
@@ -88,7 +88,7 @@ static inline bool hear_reply(fixture *f, int fd, hone_buf *out) {
     const char *end = strstr(out->data, "\r\n\r\n") + 4;
     if (!length) return true;
     const size_t need = (size_t)(end - out->data) + strtoul(length + 17, NULL, 10);
-    const int64_t deadline = hone_clock_ns() + 3000000000;
+    const int64_t deadline = hone_clock_ns() + 10000000000;
     while (out->n < need) {
         char chunk[4096];
         const ssize_t k = recv(fd, chunk, sizeof(chunk), MSG_DONTWAIT);

@@ -597,9 +597,9 @@ static void test_a_client_that_leaves_is_noticed(void **state) {
 
 static void short_times(hone_http_config *c) {
     c->header_ms = 60;
-    c->body_ms = 300;
+    c->body_ms = 1000; /* long beside what a loaded machine keeps us waiting */
     c->idle_ms = 80;
-    c->write_ms = 100;
+    c->write_ms = 500;
     c->sse_quiet_ms = 30;
     c->max_pending_bytes = 32u << 20;
 }
@@ -628,7 +628,7 @@ static void test_slow_clients_meet_time_limits(void **state) {
     say(&f, fd, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n");
     for (int i = 0; i < 8; i++) {
         say(&f, fd, "b");
-        const int64_t until = hone_clock_ns() + 60000000; /* in all longer than the limit */
+        const int64_t until = hone_clock_ns() + 150000000; /* in all longer than the limit */
         while (hone_clock_ns() < until) turn(&f, 1);
     }
     assert_true(hear_reply(&f, fd, &out));
@@ -691,10 +691,10 @@ static void test_backpressure_and_clients_that_do_not_read(void **state) {
     /* It stops reading: dropped after write_ms, and the handler is told. */
     for (int i = 0; i < 16; i++) assert_int_equal(hone_stream_write(f.held, block, sizeof(block)), HONE_OK);
     const int64_t start = hone_clock_ns();
-    while (f.held && hone_clock_ns() - start < 2000000000) turn(&f, 1);
+    while (f.held && hone_clock_ns() - start < 10000000000) turn(&f, 1);
     assert_null(f.held);
     assert_int_equal(f.n_closed, 1);
-    assert_true(hone_clock_ns() - start >= 90000000);
+    assert_true(hone_clock_ns() - start >= 450000000);
     close(fd);
     /* It lets too much pile up: refused at once, told from the loop. */
     fd = dial_port(hone_http_port(f.http), 4096);

@@ -113,12 +113,60 @@ static void test_types_that_are_no_form(void **state) {
     hone_multipart_close(m);
 }
 
+static void test_fields_that_are_no_text_and_parts_without_names(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t n;
+    } bad[] = {
+#define FORM(text) {text, sizeof(text) - 1}
+        FORM("--XyZ\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\0x\r\n--XyZ--\r\n"),
+        FORM("--XyZ\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\n\xff\r\n--XyZ--\r\n"),
+        FORM("--XyZ\r\nContent-Disposition: form-data; name=\"\xff\"\r\n\r\nx\r\n--XyZ--\r\n"),
+        FORM("--XyZ\r\nContent-Disposition: form-data; name=\"file\"; filename=\"\xff\"\r\n\r\nx\r\n--XyZ--\r\n"),
+        FORM("--XyZ\r\nContent-Disposition: form-data\r\n\r\nx\r\n--XyZ--\r\n"),
+        FORM("--XyZ\r\nX: y\r\n\r\nx\r\n--XyZ--\r\n"),
+        FORM("--XyZ\r\n\r\nx\r\n--XyZ--\r\n"),
+        FORM("--XyZ\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--XyZ\r\nContent-Disposition: form-data; "
+             "name=a\r\n\r\ny\r\n--XyZ--"),
+#undef FORM
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        for (size_t cut = 0; cut <= bad[i].n; cut++) {
+            hone_multipart *m;
+            hone_buf file = {0};
+            assert_int_equal(parse(bad[i].text, bad[i].n, cut, &file, &m), HONE_ERR_FORMAT);
+            hone_multipart_close(m);
+            hone_buf_free(&file);
+        }
+    }
+    /* The bytes of a file are anything. */
+    static const char binary[] = "--XyZ\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n\0\xff\r\n--XyZ--";
+    hone_multipart *m;
+    hone_buf file = {0};
+    assert_int_equal(parse(binary, sizeof(binary) - 1, 3, &file, &m), HONE_OK);
+    assert_int_equal(file.n, 2);
+    hone_multipart_close(m);
+    hone_buf_free(&file);
+    for (int64_t fail_at = 0, done = 0; !done; fail_at++) {
+        hone_mem_fail_at = fail_at;
+        m = NULL;
+        const hone_status status = parse(binary, sizeof(binary) - 1, 3, &file, &m);
+        hone_mem_fail_at = -1;
+        done = status == HONE_OK;
+        hone_multipart_close(m);
+        hone_buf_free(&file);
+        assert_int_equal(hone_mem_live, 0);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_cut_gives_the_same),
         cmocka_unit_test(test_a_boundary_with_a_tail_is_refused),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_types_that_are_no_form),
+        cmocka_unit_test(test_fields_that_are_no_text_and_parts_without_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,8 @@
  * their own - ranges of dx, columns of dA, rows of dB - so that no sum is shared between threads. */
 #include "train/backward_parts.h"
 
-#define COLUMNS 64u  /* of dx in a task: linear_dx wants multiples of it */
+#define COLUMNS 64u  /* a task of dx has a multiple of so many columns: linear_dx wants it */
+#define TASKS 4u     /* of dx for each thread: the more columns in one, the less often dy is rounded for it */
 #define SLICE 128u   /* columns of A, or rows of B, in a task */
 #define DX_ROWS 256u /* rows of dx in a task: weights are unpacked once for so many */
 
@@ -13,7 +14,7 @@ typedef struct {
     hone_backward *b;
     const backward_group *g;
     const hone_lora *lora[3]; /* NULL: the module has no adapter */
-    uint32_t k, n_column, n_split, split_rows;
+    uint32_t k, columns, n_split, split_rows;
     uint32_t n_dx, n_a[3], n_b[3]; /* tasks of each kind; n_a + n_b is 0 without an adapter */
     const float *x_of_a;           /* what A reads */
     uint32_t dropped;              /* the part that stands in b->dropped */
@@ -44,7 +45,7 @@ static void low_rank(void *arg, uint32_t row0, uint32_t row1, uint32_t thread) {
 static void dx_task(const work *w, uint32_t task, void *scratch) {
     const hone_backward *b = w->b;
     /* tasks of one column range stand together: its weights are still in the cache */
-    const uint32_t k0 = task / w->n_split * COLUMNS, k1 = w->k - k0 < COLUMNS ? w->k : k0 + COLUMNS;
+    const uint32_t k0 = task / w->n_split * w->columns, k1 = w->k - k0 < w->columns ? w->k : k0 + w->columns;
     const uint32_t row0 = task % w->n_split * w->split_rows;
     const uint32_t m = b->m - row0 < w->split_rows ? b->m - row0 : w->split_rows;
     float *dx = w->g->dx + (size_t)row0 * w->k;
@@ -135,8 +136,9 @@ void backward_linear(hone_backward *b, const backward_group *g) {
     }
     w.n_split = (b->m + DX_ROWS - 1) / DX_ROWS;
     w.split_rows = (b->m + w.n_split - 1) / w.n_split;
-    w.n_column = (w.k + COLUMNS - 1) / COLUMNS;
-    w.n_dx = g->dx ? w.n_column * w.n_split : 0;
+    const uint32_t n_column = (w.k + COLUMNS - 1) / COLUMNS, wide = n_column * w.n_split / (TASKS * b->n_threads);
+    w.columns = COLUMNS * (wide < 1 ? 1 : wide);
+    w.n_dx = g->dx ? (w.k + w.columns - 1) / w.columns * w.n_split : 0;
     uint32_t n_tasks = w.n_dx;
     for (uint32_t p = 0; p < g->n; p++) n_tasks += w.n_a[p] + w.n_b[p];
 

@@ -23,6 +23,7 @@
 #include "net/http_internal.h"
 
 #define INPUT_HIGH (64u * 1024) /* bytes that wait in a connection's input before reading pauses */
+#define MAX_WRITE (256u * 1024) /* in one call, so that one large reply does not hold up the streams */
 #define LINGER_QUIET_MS 2000    /* a closing connection that sends nothing for so long is done */
 #define LINGER_MS 30000         /* in all */
 #define RETRY_ACCEPT_MS 100     /* after running out of descriptors */
@@ -542,6 +543,8 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     bufferevent_setcb(conn->bev, on_read, on_write, on_event, conn);
     const size_t head_most = http->limits.max_target_bytes + http->limits.max_header_bytes + 1024;
     bufferevent_setwatermark(conn->bev, EV_READ, 0, head_most > INPUT_HIGH ? head_most : INPUT_HIGH);
+    bufferevent_set_max_single_read(conn->bev, INPUT_HIGH); /* libevent's 16 KiB would quarter an upload's pieces */
+    bufferevent_set_max_single_write(conn->bev, MAX_WRITE);
     if (!evbuffer_add_cb(bufferevent_get_output(conn->bev), on_output, conn) ||
         bufferevent_enable(conn->bev, EV_READ | EV_WRITE) != 0) {
         drop(conn);

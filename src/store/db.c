@@ -34,6 +34,7 @@ struct hone_db {
     size_t n_cached;
     int depth;          /* of transactions begun */
     bool must_rollback; /* an inner one was rolled back */
+    bool relaxed;       /* synchronous is NORMAL at present */
 };
 
 /* ---- errors ---- */
@@ -187,6 +188,9 @@ static hone_status migrate_one(hone_db *db, const hone_db_migration *steps, size
 }
 
 hone_status hone_db_migrate(hone_db *db, const hone_db_migration *steps, size_t n, hone_error *err) {
+    int64_t version;
+    /* The usual case takes no lock, so that a reader never waits for a writer. */
+    if (hone_db_version(db, &version, NULL) == HONE_OK && version == (int64_t)n) return HONE_OK;
     hone_status status =
         hone_db_exec(db,
                      "CREATE TABLE IF NOT EXISTS hone_migration (version BIGINT PRIMARY KEY, name TEXT NOT NULL, "
@@ -351,14 +355,34 @@ hone_status hone_stmt_run(hone_stmt *stmt, int64_t *changed, hone_error *err) {
 
 /* ---- transactions ---- */
 
-hone_status hone_db_begin(hone_db *db, hone_error *err) {
+/* Not possible inside a transaction. */
+static hone_status set_relaxed(hone_db *db, bool relaxed, hone_error *err) {
+    if (db->relaxed == relaxed) return HONE_OK;
+    const hone_status status =
+        hone_db_exec(db, relaxed ? "PRAGMA synchronous = NORMAL" : "PRAGMA synchronous = FULL", err);
+    if (status == HONE_OK) db->relaxed = relaxed;
+    return status;
+}
+
+static hone_status begin(hone_db *db, bool relaxed, hone_error *err) {
     if (db->depth == 0) {
-        const hone_status status = hone_db_exec(db, "BEGIN IMMEDIATE", err);
-        if (status != HONE_OK) return status;
+        hone_status status = set_relaxed(db, relaxed, err);
+        if (status == HONE_OK) status = hone_db_exec(db, "BEGIN IMMEDIATE", err);
+        if (status != HONE_OK) {
+            set_relaxed(db, false, NULL);
+            return status;
+        }
         db->must_rollback = false;
     }
     db->depth++;
     return HONE_OK;
+}
+
+hone_status hone_db_begin(hone_db *db, hone_error *err) {
+    return begin(db, false, err);
+}
+hone_status hone_db_begin_relaxed(hone_db *db, hone_error *err) {
+    return begin(db, true, err);
 }
 
 void hone_db_rollback(hone_db *db) {
@@ -367,6 +391,7 @@ void hone_db_rollback(hone_db *db) {
     if (--db->depth > 0) return;
     /* Some errors (disk full, no memory) have rolled back already. */
     if (!sqlite3_get_autocommit(db->raw)) sqlite3_exec(db->raw, "ROLLBACK", NULL, NULL, NULL);
+    set_relaxed(db, false, NULL);
 }
 
 hone_status hone_db_commit(hone_db *db, hone_error *err) {
@@ -385,6 +410,7 @@ hone_status hone_db_commit(hone_db *db, hone_error *err) {
         return status;
     }
     db->depth = 0;
+    set_relaxed(db, false, NULL); /* where it fails for want of memory, the next begin tries again */
     return HONE_OK;
 }
 

@@ -4,8 +4,8 @@
  * DOUBLE PRECISION and BYTEA; INSERT ... ON CONFLICT, RETURNING, COALESCE, LIMIT; no rowid, AUTOINCREMENT, PRAGMA,
  * datetime functions or implicit conversions.
  *
- * Durability: a commit is on the disk when it returns (WAL, synchronous=FULL).  Several processes may have one database
- * open; a writer waits for another up to 10 s, then gets HONE_ERR_BUSY.
+ * Durability: a commit is on the disk when it returns (WAL, synchronous=FULL), except those of hone_db_begin_relaxed().
+ * Several processes may have one database open; a writer waits for another up to 10 s, then gets HONE_ERR_BUSY.
  *
  * Threads: a hone_db and its statements belong to one thread; each thread opens its own. */
 #ifndef HONE_DB_H
@@ -78,6 +78,9 @@ hone_status hone_stmt_run(hone_stmt *stmt, int64_t *changed, hone_error *err);
 /* Begin takes the write lock at once, so that what was read stays true until the commit.  They nest: only the outermost
  * pair acts, and a rollback inside makes the outer commit fail. */
 hone_status hone_db_begin(hone_db *db, hone_error *err);
+/* The same for what may be lost in a power cut: the commit does not wait for the disk.  A crash or kill of the process
+ * loses nothing, and the next full commit takes it along.  Inside another transaction: that one's rule holds. */
+hone_status hone_db_begin_relaxed(hone_db *db, hone_error *err);
 hone_status hone_db_commit(hone_db *db, hone_error *err); /* on failure the transaction is rolled back */
 void hone_db_rollback(hone_db *db);
 

@@ -1,7 +1,9 @@
 /* store.h - what must survive: models, aliases, versions, files, jobs with their events and checkpoints, keys.
  *
- * One function a deed; each is one transaction and is on the disk when it returns.  Statuses and free-form parts are
- * stored as OpenAI's API writes them (JSON columns hold JSON text); the api room gives them their outer shape.
+ * One function a deed; each is one transaction and is on the disk when it returns (events, progress of a job within one
+ * status and a key's time of use survive a kill at once, a power cut only after the next full commit).  Statuses and
+ * free-form parts are stored as OpenAI's API writes them (JSON columns hold JSON text); the api room gives them their
+ * outer shape.
  *
  * Records: texts in a record that came out are owned by it and freed by its _free, which resets it to {0}; NULL is
  * SQL's NULL.  Texts in a record that goes in are borrowed for the call.  Times are seconds since 1970, 0: not set.

@@ -177,12 +177,15 @@ hone_status hone_store_key_check(hone_store *store, const char *secret, hone_rec
     if (status != HONE_OK) return hone_fail(err, status, "the key could not be looked up");
     const int64_t now = hone_clock_unix();
     if (now - out->last_used_at < USED_EVERY_S) return HONE_OK;
-    /* Not worth failing a request for: the disk may be full. */
-    if (hone_db_prepare(store->db, &stmt, "UPDATE api_key SET last_used_at = $2 WHERE hash = $1", NULL) == HONE_OK) {
+    /* Not worth failing a request for (the disk may be full), nor waiting for the disk. */
+    if (hone_db_begin_relaxed(store->db, NULL) != HONE_OK) return HONE_OK;
+    status = hone_db_prepare(store->db, &stmt, "UPDATE api_key SET last_used_at = $2 WHERE hash = $1", NULL);
+    if (status == HONE_OK) {
         hone_stmt_bind_text(stmt, 1, hash);
         hone_stmt_bind_int(stmt, 2, now);
-        if (hone_stmt_run(stmt, NULL, NULL) == HONE_OK) out->last_used_at = now;
+        status = hone_stmt_run(stmt, NULL, NULL);
     }
+    if (hone_db_finish(store->db, status, NULL) == HONE_OK) out->last_used_at = now;
     return HONE_OK;
 }
 

@@ -91,14 +91,20 @@ static hone_status write_job(hone_store *store, const hone_rec_job *rec, const c
 hone_status hone_store_job_update(hone_store *store, const hone_rec_job *rec, const char *expected, hone_error *err) {
     int64_t changed = 0;
     hone_rec_job now = {0};
-    hone_status status = write_job(store, rec, expected, &changed, err);
-    if (status != HONE_OK || changed) return status;
-    status = hone_store_job_get(store, rec->id, &now, err); /* not there, or in another status? */
-    if (status == HONE_OK)
-        status = hone_fail(err, HONE_ERR_BUSY, "job %s is %s, not %s any more", rec->id, now.status,
-                           expected ? expected : "");
-    hone_rec_job_free(&now);
-    return status;
+    /* Progress within a status comes with every step, on the thread that streams tokens: it need not wait for the disk.
+     */
+    const bool is_progress = expected && strcmp(rec->status, expected) == 0;
+    hone_status status = is_progress ? hone_db_begin_relaxed(store->db, err) : hone_db_begin(store->db, err);
+    if (status != HONE_OK) return status;
+    status = write_job(store, rec, expected, &changed, err);
+    if (status == HONE_OK && !changed) { /* not there, or in another status? */
+        status = hone_store_job_get(store, rec->id, &now, err);
+        if (status == HONE_OK)
+            status = hone_fail(err, HONE_ERR_BUSY, "job %s is %s, not %s any more", rec->id, now.status,
+                               expected ? expected : "");
+        hone_rec_job_free(&now);
+    }
+    return hone_db_finish(store->db, status, err);
 }
 
 hone_status hone_store_job_claim(hone_store *store, hone_rec_job *out, hone_error *err) {
@@ -172,7 +178,7 @@ hone_status hone_store_event_add(hone_store *store, const hone_rec_event *rec, i
         copy.id = id;
     }
     if (!copy.created_at) copy.created_at = hone_clock_unix();
-    hone_status status = hone_db_begin(store->db, err);
+    hone_status status = hone_db_begin_relaxed(store->db, err);
     if (status != HONE_OK) return status;
     status = next_seq(store, copy.job_id, &copy.seq, err);
     if (status == HONE_OK) status = store_add(store, &event_table, &copy, err);

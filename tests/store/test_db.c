@@ -163,6 +163,16 @@ static void test_transactions_nest(void **state) {
     assert_int_equal(number(db, "SELECT COUNT(*) FROM t"), 1);
     assert_int_equal(hone_db_finish(db, HONE_ERR_ARG, NULL), HONE_ERR_ARG); /* without a begin: harmless */
     assert_int_equal(hone_db_commit(db, NULL), HONE_ERR_INTERNAL);
+    /* Relaxed for one transaction, whatever becomes of it; inside another the other's rule holds. */
+    for (int how = 0; how < 3; how++) {
+        assert_int_equal(how == 2 ? hone_db_begin(db, NULL) : hone_db_begin_relaxed(db, NULL), HONE_OK);
+        if (how == 2) assert_int_equal(hone_db_begin_relaxed(db, NULL), HONE_OK);
+        assert_int_equal(number(db, "PRAGMA synchronous"), how == 2 ? 2 : 1);
+        if (how == 2) assert_int_equal(hone_db_commit(db, NULL), HONE_OK);
+        assert_int_equal(hone_db_finish(db, how == 1 ? HONE_ERR_ARG : HONE_OK, NULL),
+                         how == 1 ? HONE_ERR_ARG : HONE_OK);
+        assert_int_equal(number(db, "PRAGMA synchronous"), 2);
+    }
     /* One left open is rolled back by the close. */
     assert_int_equal(hone_db_begin(db, NULL), HONE_OK);
     run(db, "INSERT INTO t VALUES (3)");

@@ -120,10 +120,11 @@ def load_openapi():
     doc = json.load(open(path))
 
     def widen(node):
-        """OpenAPI 3.0's nullable, which the document still uses, as JSON Schema."""
+        """OpenAPI 3.0's nullable and exclusiveMinimum, which the document still uses, as JSON Schema."""
         if isinstance(node, list): return [widen(x) for x in node]
         if not isinstance(node, dict): return node
         node = {k: widen(v) for k, v in node.items()}
+        if node.get("exclusiveMinimum") is True: node["exclusiveMinimum"] = node.pop("minimum")
         if node.pop("nullable", False): node = {"anyOf": [node, {"type": "null"}]}
         return node
 

@@ -8,7 +8,12 @@ from conftest import E2E_DIR, HERE, MODEL
 
 def test_completions(client, valid):
     r = client.completions.create(model=MODEL, prompt=["The nurse", "A welder"], max_tokens=6, temperature=0, n=2, seed=1, logprobs=2, echo=True)
-    valid("CreateCompletionResponse", r)
+    # The first token of an echo has no probability: OpenAI's servers say null, which their description does not know.
+    told = r.model_dump(mode="json", exclude_unset=True)
+    for c in told["choices"]:
+        assert c["logprobs"]["token_logprobs"][0] is None and c["logprobs"]["top_logprobs"][0] is None
+        c["logprobs"]["token_logprobs"][0], c["logprobs"]["top_logprobs"][0] = 0, {}
+    valid("CreateCompletionResponse", told)
     assert [c.index for c in r.choices] == [0, 1, 2, 3]
     assert r.choices[0].text.startswith("The nurse") and r.choices[2].text.startswith("A welder")
     lp = r.choices[0].logprobs

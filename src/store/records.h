@@ -18,7 +18,7 @@ typedef struct {
     size_t n;
     size_t bytes;        /* of the struct */
     const char *add;     /* INSERT: $1 .. $n */
-    const char *get;     /* SELECT the columns by the primary key: $1; $2 is the time now where files_now */
+    const char *get;     /* SELECT the columns by the primary key: $1; $2 is the time now where has_now */
     const char *list[2]; /* by hone_order: $1 seq to go on from, $2 limit, $3 filter where has_filter, $4 now */
     const char *cursor;  /* SELECT seq by id: $1 */
     bool has_filter, has_now;

@@ -157,7 +157,7 @@ static hone_status on_plan(void *arg, const hone_train_plan *p, uint64_t first_s
     const hone_train_config *cfg = arg;
     print("plan", json_pack("{s:I, s:i, s:i, s:f, s:f, s:I, s:I, s:I}", "steps", (json_int_t)p->steps, "epochs",
                             (int)p->epochs, "batch_size", (int)p->batch_rows, "learning_rate", p->lr,
-                            "learning_rate_multiplier", cfg->lr_multiplier, "first_step", (json_int_t)first_step + 1,
+                            "learning_rate_multiplier", cfg->lr_multiplier, "first_step", (json_int_t)first_step,
                             "memory_bytes", (json_int_t)p->total_bytes, "parameters", (json_int_t)p->parameters));
     return HONE_OK;
 }

@@ -220,7 +220,9 @@ model_scratch *model_scratch_take(const hone_tokenizer *t) {
         shared->n_pool--;
     }
     pthread_mutex_unlock(&shared->pool_lock);
-    return s ? s : hone_zalloc(1, sizeof(*s));
+    if (!s) s = hone_zalloc(1, sizeof(*s));
+    if (s) s->steps_left = MODEL_STEPS_BUDGET;
+    return s;
 }
 
 void model_scratch_put(const hone_tokenizer *t, model_scratch *s) {

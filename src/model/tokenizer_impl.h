@@ -17,6 +17,7 @@
 #define MODEL_STEPS_MAX 64u             /* normalizer, pre-tokenizer or decoder steps, nested sequences flattened */
 #define MODEL_ADDED_BYTES_MAX 1024u     /* bytes of one added token: matching costs text times this */
 #define MODEL_TEXT_BYTES_MAX (1u << 30) /* bytes of one text */
+#define MODEL_STEPS_BUDGET 400000000u   /* pattern steps of one call beyond the usual few per match: about a second */
 #define MODEL_NESTING_MAX 8u            /* sequences within sequences */
 
 /* ---- tokenizer_dict.c: byte strings to numbers ---- */
@@ -369,7 +370,8 @@ struct model_scratch {
     pcre2_match_data *normal_match;
     pcre2_match_context *match_context;
     pcre2_jit_stack *jit_stack;
-    int32_t *code; /* normalization: code points, and their classes */
+    uint64_t steps_left; /* of MODEL_STEPS_BUDGET */
+    int32_t *code;       /* normalization: code points, and their classes */
     uint8_t *ccc;
     size_t code_cap, ccc_cap;
     struct model_symbol *symbol; /* BPE */

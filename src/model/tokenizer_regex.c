@@ -18,7 +18,9 @@
 #include "base/utf8.h"
 
 /* Steps of one match.  A published pattern needs a few per character of a word; a run of spaces a few thousand long can
- * need a million. */
+ * need a million.  PCRE2 does not tell what a match took, so a match gets a small allowance first and a larger one when
+ * that did not do, and what is given beyond the small one is taken from the budget of the call (MODEL_STEPS_BUDGET). */
+#define MATCH_STEPS_FIRST 2000u
 #define MATCH_STEPS_MAX 50000000u
 #define MATCH_HEAP_KIB 65536u
 #define GROUPS_MAX 200u
@@ -664,10 +666,32 @@ static hone_status prepare(model_scratch *s, hone_error *err) {
     }
     pcre2_general_context_free(general);
     if (!s->match_context) return hone_fail(err, HONE_ERR_NOMEM, "no memory to match a pattern");
-    pcre2_set_match_limit(s->match_context, MATCH_STEPS_MAX);
     pcre2_set_heap_limit(s->match_context, MATCH_HEAP_KIB);
     if (s->jit_stack) pcre2_jit_stack_assign(s->match_context, NULL, s->jit_stack);
     return HONE_OK;
+}
+
+static int match_within(model_find *f, uint32_t steps) {
+    const PCRE2_SPTR text = (PCRE2_SPTR)f->text;
+    pcre2_code *code = f->pattern->code;
+    pcre2_match_context *context = f->scratch->match_context;
+    pcre2_set_match_limit(context, steps);
+    int rc = PCRE2_ERROR_JIT_STACKLIMIT;
+    if (f->pattern->jit) rc = pcre2_jit_match(code, text, f->n, f->at, PCRE2_NO_UTF_CHECK, f->data, context);
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) /* or no JIT here */
+        rc = pcre2_match(code, text, f->n, f->at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, f->data, context);
+    return rc;
+}
+
+static int match(model_find *f) {
+    int rc = match_within(f, MATCH_STEPS_FIRST);
+    for (uint32_t steps = MATCH_STEPS_FIRST; rc == PCRE2_ERROR_MATCHLIMIT && steps < MATCH_STEPS_MAX;) {
+        steps = steps > MATCH_STEPS_MAX / 16 ? MATCH_STEPS_MAX : steps * 16;
+        if (steps > f->scratch->steps_left) break;
+        f->scratch->steps_left -= steps;
+        rc = match_within(f, steps);
+    }
+    return rc;
 }
 
 hone_status model_find_next(model_find *f, bool *found, size_t *start, size_t *end, hone_error *err) {
@@ -684,14 +708,7 @@ hone_status model_find_next(model_find *f, bool *found, size_t *start, size_t *e
     }
     hone_status st = prepare(f->scratch, err);
     while (st == HONE_OK && f->at <= f->n) {
-        const PCRE2_SPTR text = (PCRE2_SPTR)f->text;
-        int rc = f->pattern->jit ? pcre2_jit_match(f->pattern->code, text, f->n, f->at, PCRE2_NO_UTF_CHECK, f->data,
-                                                   f->scratch->match_context)
-                                 : pcre2_match(f->pattern->code, text, f->n, f->at, PCRE2_NO_UTF_CHECK, f->data,
-                                               f->scratch->match_context);
-        if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-            rc = pcre2_match(f->pattern->code, text, f->n, f->at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, f->data,
-                             f->scratch->match_context);
+        const int rc = match(f);
         if (rc == PCRE2_ERROR_NOMATCH) {
             f->at = f->n + 1;
             return HONE_OK;

@@ -72,10 +72,14 @@ static hone_status submit(chat *c, uint64_t id) {
     hone_ids ids = {0};
     const hone_chat_input in = {.messages = c->messages, .add_generation_prompt = true};
     hone_status status = hone_text_chat(c->m.text, &in, &ids, &c->err);
+    /* A default is no demand: the answer ends where the context does. */
+    const uint32_t context = c->m.model->arch.max_position;
+    uint32_t room = c->max_tokens;
+    if (!cli_has(c->args, "max-tokens") && ids.n < context && room > context - ids.n) room = context - (uint32_t)ids.n;
     hone_engine_request q = {.id = id,
                              .prompt = ids.id,
                              .n_prompt = (uint32_t)ids.n,
-                             .max_tokens = c->max_tokens,
+                             .max_tokens = room,
                              .sampling = c->sampling,
                              .n_logprobs = -1,
                              .adapter = c->adapter[0] ? c->adapter : NULL};

@@ -140,15 +140,18 @@ static hone_status prompt_of(const hone_text *text, const hone_eval_row *row, ho
 }
 
 static hone_status submit(hone_engine *engine, const hone_text *text, const hone_eval_row *row, size_t i,
-                          const char *adapter, const hone_eval_config *cfg, uint64_t *n_prompt, hone_error *err) {
+                          const char *adapter, const hone_eval_config *cfg, uint32_t context, uint64_t *n_prompt,
+                          hone_error *err) {
     hone_ids ids = {0};
     hone_status status = prompt_of(text, row, &ids, err);
     if (status == HONE_OK && ids.n == 0) status = hone_fail(err, HONE_ERR_FORMAT, "the prompt has no tokens");
+    /* An answer ends where the context does; a prompt that fills it is an error. */
+    const uint32_t left = ids.n < context ? context - (uint32_t)ids.n : 1;
     hone_engine_request q = {
         .id = i,
         .prompt = ids.id,
         .n_prompt = (uint32_t)ids.n,
-        .max_tokens = cfg->max_tokens,
+        .max_tokens = cfg->max_tokens < left ? cfg->max_tokens : left,
         .sampling = {.temperature = cfg->temperature, .top_p = 1, .repetition_penalty = 1, .seed = cfg->seed + i},
         .n_logprobs = -1,
         .adapter = adapter};
@@ -182,7 +185,8 @@ hone_status hone_eval_answers(char **answer, const hone_eval_data *data, const h
     if (status == HONE_OK && !(r.output = hone_zalloc(data->n, sizeof(*r.output))))
         status = hone_fail(err, HONE_ERR_NOMEM, "no memory for the answers");
     for (size_t i = 0; i < data->n && status == HONE_OK; i++)
-        status = submit(engine, text, &data->row[i], i, adapter ? digest : NULL, cfg, &cost->prompt_tokens, err);
+        status = submit(engine, text, &data->row[i], i, adapter ? digest : NULL, cfg, model->arch.max_position,
+                        &cost->prompt_tokens, err);
     while (status == HONE_OK && r.n_done < data->n) {
         const bool more = hone_engine_step(engine, on_event, &r);
         status = r.status;

@@ -267,10 +267,11 @@ static void reply_done(api_call *call) {
     for (uint32_t i = 0; i < call->n_choice; i++) {
         const api_choice *c = &call->choice[i];
         json_t *lp = own->logprobs ? logprobs_object(call, c, 0, c->n_token) : json_null();
-        json_array_append_new(choices,
-                              json_pack("{s:i, s:{s:s, s:o, s:n, s:[]}, s:o, s:s}", "index", (int)i, "message", "role",
-                                        "assistant", "content", json_stringn(hone_buf_str(&c->text), c->text.n),
-                                        "refusal", "annotations", "logprobs", lp, "finish_reason", c->finish));
+        json_t *choice = json_pack("{s:i, s:{s:s, s:o, s:n, s:[]}, s:o, s:s}", "index", (int)i, "message", "role",
+                                   "assistant", "content", json_stringn(hone_buf_str(&c->text), c->text.n), "refusal",
+                                   "annotations", "logprobs", lp, "finish_reason", c->finish);
+        api_add_token_ids(c, choice);
+        json_array_append_new(choices, choice);
     }
     json_t *body = json_pack("{s:s, s:s, s:I, s:s, s:o, s:o, s:s, s:s?}", "id", call->id, "object", "chat.completion",
                              "created", (json_int_t)call->created, "model", call->target.version, "choices", choices,

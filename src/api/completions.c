@@ -216,6 +216,7 @@ static json_t *choice_object(const api_call *call, const api_choice *c, uint32_t
     json_t *lp = own->logprobs ? logprobs_object(call, c, own->echo != NULL, 0, c->n_token) : json_null();
     json_t *v = json_pack("{s:o, s:i, s:o, s:s}", "text", json_stringn(hone_buf_str(&text), text.n), "index",
                           (int)index, "logprobs", lp, "finish_reason", c->finish);
+    api_add_token_ids(c, v);
     hone_buf_free(&text);
     return v;
 }

@@ -28,6 +28,7 @@ void api_call_free(api_call *call) {
         hone_buf_free(&c->held);
         hone_buf_free(&c->text);
         hone_free(c->token);
+        hone_ids_free(&c->ids);
         hone_free(c->prompt_token);
         hone_free(c->embedding);
     }
@@ -168,6 +169,12 @@ bool api_call_read(api_call *call, const json_t *body, uint32_t max_stops) {
         s->seed = (uint64_t)w[0] << 32 | w[1];
     }
     call->stream = api_bool(body, "stream", false);
+    call->token_ids = api_bool(body, "return_token_ids", false);
+    if (call->token_ids && call->stream) {
+        api_invalid(call->req, "return_token_ids", "unsupported_value",
+                    "'return_token_ids' is not supported in streams.");
+        return false;
+    }
     const json_t *options = api_value(body, "stream_options");
     if (options) {
         if (!call->stream) {
@@ -301,8 +308,12 @@ static void on_token(api_choice *c, const hone_event *e) {
     c->last_token = now;
     c->n_output++;
     c->sum_logprob += (double)e->logprob;
-    if (ends_turn(call, e->token)) return; /* DONE follows */
     const hone_error no_memory = {.code = HONE_ERR_NOMEM, .message = "The server is out of memory."};
+    if (call->token_ids && !hone_ids_add(&c->ids, e->token)) {
+        fail(call, &no_memory);
+        return;
+    }
+    if (ends_turn(call, e->token)) return; /* DONE follows */
     if (call->engine.n_logprobs >= 0 && !keep_token(&c->token, &c->n_token, &c->cap_token, e, c->n_text + c->held.n)) {
         fail(call, &no_memory);
         return;
@@ -414,6 +425,18 @@ void api_call_start(api_call *call, int64_t max_tokens) {
     if (call->engine.min_tokens > call->engine.max_tokens) call->engine.min_tokens = call->engine.max_tokens;
     hone_request_on_close(call->req, on_gone, call);
     start_more(call);
+}
+
+static json_t *ids_array(const int32_t *id, size_t n) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) json_array_append_new(list, json_integer(id[i]));
+    return list;
+}
+
+void api_add_token_ids(const api_choice *c, json_t *object) {
+    if (!c->call->token_ids) return;
+    json_object_set_new(object, "token_ids", ids_array(c->ids.id, c->ids.n));
+    json_object_set_new(object, "prompt_token_ids", ids_array(c->prompt, c->n_prompt));
 }
 
 uint32_t api_call_output_tokens(const api_call *call) {

@@ -41,6 +41,7 @@ typedef struct {
     size_t n_told;           /* of token, already in a chunk */
     api_token *prompt_token; /* [n_prompt_token] from the prompt's second token on */
     size_t n_prompt_token, cap_prompt_token;
+    hone_ids ids;       /* output tokens as ids, with return_token_ids */
     float *embedding;   /* [width] or NULL */
     double sum_logprob; /* of output tokens, when they are known */
     uint32_t n_output;
@@ -71,6 +72,7 @@ struct api_call {
     api_choice *choice; /* [n_choice] */
     uint32_t n_choice, n_started, n_over;
     bool stream, include_usage, streaming; /* streaming: the reply has begun */
+    bool token_ids;                        /* return_token_ids, vLLM's extension */
     bool keep_special;                     /* special tokens appear in the text */
     uint32_t prompt_tokens;                /* of all distinct prompts, for usage */
     char id[HONE_ID_MAX];
@@ -92,6 +94,9 @@ void api_call_start(api_call *call, int64_t max_tokens);
 
 void api_call_free(api_call *call); /* for failures between new and start */
 
+/* Adds token_ids and prompt_token_ids to a choice's object where they were asked for. */
+void api_add_token_ids(const api_choice *c, json_t *object);
+
 uint32_t api_call_output_tokens(const api_call *call);
 json_t *api_call_usage(const api_call *call);
 
@@ -105,8 +110,9 @@ const char *api_call_fingerprint(const api_call *call, char text[64]);
         {"seed", API_INT, -9223372036854775808.0, 9223372036854775807.0}, {"stop", API_STRING_OR_ARRAY, 0, 0},         \
         {"stream", API_BOOL, 0, 0}, {"stream_options", API_OBJECT, 0, 0}, {"temperature", API_NUMBER, 0, 2},           \
         {"top_p", API_NUMBER, 0, 1}, {"user", API_STRING, 0, 0}, {"top_k", API_INT, -1, 1e9},                          \
-        {"min_p", API_NUMBER, 0, 1}, {"repetition_penalty", API_NUMBER, 0.01, 10}, {"ignore_eos", API_BOOL, 0, 0}, {   \
-        "min_tokens", API_INT, 0, 1e9                                                                                  \
+        {"min_p", API_NUMBER, 0, 1}, {"repetition_penalty", API_NUMBER, 0.01, 10}, {"ignore_eos", API_BOOL, 0, 0},     \
+        {"min_tokens", API_INT, 0, 1e9}, {                                                                             \
+        "return_token_ids", API_BOOL, 0, 0                                                                             \
     }
 
 /* A token's text for logprobs: as it reads, or "bytes:\xe2\x80" where it is a part of a character (as OpenAI writes).

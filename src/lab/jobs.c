@@ -117,8 +117,7 @@ static bool change_job(hone_jobs *jobs, const char *id, const char *from, void (
         hone_rec_job_free(&rec);
     }
     if (status != HONE_OK && status != HONE_ERR_BUSY) hone_log(HONE_LOG_ERROR, "jobs", "%s: %s", id, err.message);
-    tell(jobs, id);
-    return status == HONE_OK;
+    return status == HONE_OK; /* followers hear of it with the event that follows, the last one included */
 }
 
 static void set_queued(hone_rec_job *rec, void *arg) {

@@ -3,14 +3,13 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
 #include "fixture.h"
 #include "model/adapter.h"
 #include "model/safetensors.h"
+#include "shared.h"
 
 static hone_arch *tiny(void) {
     hone_arch *a = hone_zalloc(1, sizeof(*a));
@@ -277,21 +276,17 @@ static void test_the_oracles_adapters(void **state) {
                                            {"qwen2_bias", "qwen2_tied"},
                                            {"gemma2", "gemma2"},
                                            {"qwen3_ranks", "qwen3"}};
-    const char *shared = getenv("HONE_SHARED");
-    if (!shared) shared = "../shared";
-    if (access(fixture_path(shared, "oracle/lora"), F_OK) != 0) {
-        print_message("skipped: no oracle at %s/oracle/lora (HONE_SHARED)\n", shared);
-        skip();
-    }
+    char shared[512];
+    if (!shared_path(shared, sizeof(shared), "oracle")) skip();
     hone_model_info *info = hone_zalloc(1, sizeof(*info));
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-        char path[512], digest[HONE_DIGEST_TEXT];
+        char path[600], digest[HONE_DIGEST_TEXT];
         hone_adapter *a = NULL;
         hone_error err = {0};
         char *out = fixture_folder();
-        snprintf(path, sizeof(path), "%s/oracle/families/%s", shared, names[i][1]);
+        snprintf(path, sizeof(path), "%s/families/%s", shared, names[i][1]);
         assert_int_equal(hone_model_inspect(info, path, &err), HONE_OK);
-        snprintf(path, sizeof(path), "%s/oracle/lora/%s/final", shared, names[i][0]);
+        snprintf(path, sizeof(path), "%s/lora/%s/final", shared, names[i][0]);
         if (hone_adapter_read(&a, path, &info->arch, &err)) fail_msg("%s", err.message);
         /* Written by the reference implementation, and by us, the same bytes. */
         snprintf(digest, sizeof(digest), "%s", a->digest);

@@ -3,14 +3,13 @@
 #include "test.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
 #include "fixture.h"
 #include "model/gguf.h"
 #include "model/model.h"
+#include "shared.h"
 
 static float rounded(hone_dtype t, float v) {
     if (t == HONE_F16) return hone_f16_widen(hone_f16_round(v));
@@ -300,13 +299,8 @@ static void test_the_oracles_families(void **state) {
                                         "qwen3_tied",
                                         "gemma",
                                         "gemma2"};
-    const char *shared = getenv("HONE_SHARED");
     char root[512], path[600];
-    snprintf(root, sizeof(root), "%s/oracle/families", shared ? shared : "../shared");
-    if (access(root, F_OK) != 0) {
-        print_message("skipped: no oracle at %s (HONE_SHARED)\n", root);
-        skip();
-    }
+    if (!shared_path(root, sizeof(root), "oracle/families")) skip();
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         snprintf(path, sizeof(path), "%s/%s", root, names[i]);
         hone_model *m = open_path(path, NULL);

@@ -221,7 +221,10 @@ model_scratch *model_scratch_take(const hone_tokenizer *t) {
     }
     pthread_mutex_unlock(&shared->pool_lock);
     if (!s) s = hone_zalloc(1, sizeof(*s));
-    if (s) s->steps_left = MODEL_STEPS_BUDGET;
+    if (s) {
+        s->steps_left = MODEL_STEPS_BUDGET;
+        s->newer = false;
+    }
     return s;
 }
 
@@ -324,6 +327,7 @@ hone_status hone_tokenizer_encode(const hone_tokenizer *t, const char *text, siz
         return hone_fail_at(err, HONE_ERR_FORMAT, (int64_t)valid, "the text is no UTF-8 at byte %zu", valid);
     model_scratch *s = model_scratch_take(t);
     if (!s) return hone_fail(err, HONE_ERR_NOMEM, "no memory to encode a text");
+    s->newer = model_has_newer(text, n);
     hone_status st = HONE_OK;
     if (t->n_post == 0) {
         st = encode_text(t, s, text, n, flags, out, err);

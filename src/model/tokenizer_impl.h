@@ -50,7 +50,8 @@ void model_dict_free(model_dict *d);
 /* ---- tokenizer_regex.c: Oniguruma patterns on PCRE2 ---- */
 
 typedef struct {
-    pcre2_code *code; /* NULL: a literal */
+    pcre2_code *code;  /* NULL: a literal */
+    pcre2_code *newer; /* for texts with characters of model_newer; NULL: code does for all */
     bool jit;
     char *literal; /* owned */
     size_t literal_n;
@@ -76,7 +77,16 @@ typedef struct {
 /* HONE_OK and *found; HONE_ERR_LIMIT. */
 hone_status model_find_next(model_find *f, bool *found, size_t *start, size_t *end, hone_error *err);
 
-/* Unicode as Rust's standard library has it. */
+/* ---- tokenizer_unicode.c ---- */
+
+typedef struct {
+    uint32_t from, to;
+    char category[3];
+} model_newer_range;
+extern const model_newer_range model_newer[]; /* [model_newer_n] what PCRE2's Unicode lacks and the authority's has */
+extern const size_t model_newer_n;
+bool model_has_newer(const char *text, size_t n);
+
 bool model_is_space(uint32_t c);       /* White_Space */
 bool model_is_numeric(uint32_t c);     /* Nd, Nl, No */
 bool model_is_punctuation(uint32_t c); /* P*, and all ASCII punctuation */
@@ -370,6 +380,7 @@ struct model_scratch {
     pcre2_match_data *normal_match;
     pcre2_match_context *match_context;
     pcre2_jit_stack *jit_stack;
+    bool newer;          /* the text at hand has characters of model_newer */
     uint64_t steps_left; /* of MODEL_STEPS_BUDGET */
     int32_t *code;       /* normalization: code points, and their classes */
     uint8_t *ccc;

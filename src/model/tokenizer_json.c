@@ -476,6 +476,9 @@ static hone_status post_processor(hone_tokenizer *t, const json_t *o, const plac
     const bool template = is(type, "TemplateProcessing");
     if (!template && !is(type, "BertProcessing") && !is(type, "RobertaProcessing"))
         return unsupported(type, "post-processor", at, err);
+    for (size_t i = 0; i < t->n_post; i++) /* the authority takes the first one's pieces for several texts */
+        if (t->post[i].id != HONE_NO_TOKEN)
+            return fail(err, HONE_ERR_UNSUPPORTED, at, "a second post-processor that adds tokens");
     model_post_piece *list = NULL;
     size_t n = 0, cap = 0;
     st = (template ? post_template : post_pair)(t, o, &list, &n, &cap, at, err);

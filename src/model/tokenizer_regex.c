@@ -7,12 +7,14 @@
  * none \uHHHH, \p{^X}, \p{Alpha}, [:class:], {,n}, and {n,m}+ which is no possessive quantifier Refused by name: absent
  * expressions, conditionals, calls, call-outs.
  *
- * Order: characters, the rewriter, compiling, matching. */
+ * A pattern is compiled twice where it names properties: PCRE2 knows Unicode 14, the authority Unicode 16.  The second
+ * code has the ranges that came since added by hand, is slower, and runs only for texts with such characters.
+ *
+ * Order: the rewriter, compiling, matching. */
 #include "model/tokenizer_impl.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -25,73 +27,6 @@
 #define MATCH_HEAP_KIB 65536u
 #define GROUPS_MAX 200u
 
-/* ---- Characters ---- */
-
-/* What the authority's tables hold and utf8proc's (Unicode 15) do not, or the other way round. */
-typedef struct {
-    uint32_t from, to;
-} range;
-static const range numeric_since_16[] = {{0x10d40, 0x10d49}, {0x116d0, 0x116e3}, {0x11bf0, 0x11bf9},
-                                         {0x11de0, 0x11de9}, {0x16130, 0x16139}, {0x16d70, 0x16d79},
-                                         {0x16ff4, 0x16ff6}, {0x1ccf0, 0x1ccf9}, {0x1e5f1, 0x1e5fa}};
-static const range word_since_16[] = {{0x897, 0x897},     {0x1c89, 0x1c8a},   {0xa7cb, 0xa7cd},   {0xa7da, 0xa7dc},
-                                      {0x105c0, 0x105f3}, {0x10d40, 0x10d65}, {0x10d69, 0x10d6d}, {0x10d6f, 0x10d85},
-                                      {0x10ec2, 0x10ec4}, {0x10efc, 0x10efc}, {0x11380, 0x11389}, {0x1138b, 0x1138b},
-                                      {0x1138e, 0x1138e}, {0x11390, 0x113b5}, {0x113b7, 0x113c0}, {0x113c2, 0x113c2},
-                                      {0x113c5, 0x113c5}, {0x113c7, 0x113ca}, {0x113cc, 0x113d3}, {0x113e1, 0x113e2},
-                                      {0x116d0, 0x116e3}, {0x11bc0, 0x11be0}, {0x11bf0, 0x11bf9}, {0x11f5a, 0x11f5a},
-                                      {0x13460, 0x143fa}, {0x16100, 0x16139}, {0x16d40, 0x16d6c}, {0x16d70, 0x16d79},
-                                      {0x18cff, 0x18cff}, {0x1ccf0, 0x1ccf9}, {0x1e5d0, 0x1e5fa}, {0x2ebf0, 0x2ee5d}};
-/* It knows punctuation as of Unicode 8. */
-static const range punctuation_since_8[] = {
-    {0x61d, 0x61d},     {0x9fd, 0x9fd},     {0xa76, 0xa76},     {0xc77, 0xc77},     {0xc84, 0xc84},
-    {0x1b7d, 0x1b7e},   {0x2e43, 0x2e4f},   {0x2e52, 0x2e5d},   {0x10ead, 0x10ead}, {0x10f55, 0x10f59},
-    {0x10f86, 0x10f89}, {0x1144b, 0x1144f}, {0x1145a, 0x1145b}, {0x1145d, 0x1145d}, {0x11660, 0x1166c},
-    {0x116b9, 0x116b9}, {0x1183b, 0x1183b}, {0x11944, 0x11946}, {0x119e2, 0x119e2}, {0x11a3f, 0x11a46},
-    {0x11a9a, 0x11a9c}, {0x11a9e, 0x11aa2}, {0x11b00, 0x11b09}, {0x11c41, 0x11c45}, {0x11c70, 0x11c71},
-    {0x11ef7, 0x11ef8}, {0x11f43, 0x11f4f}, {0x11fff, 0x11fff}, {0x12ff1, 0x12ff2}, {0x16e97, 0x16e9a},
-    {0x16fe2, 0x16fe2}, {0x1e95e, 0x1e95f}};
-
-static bool among(uint32_t c, const range *r, size_t n) {
-    if (c < r[0].from || c > r[n - 1].to) return false;
-    for (size_t i = 0; i < n; i++)
-        if (c >= r[i].from && c <= r[i].to) return true;
-    return false;
-}
-#define AMONG(c, table) among(c, table, sizeof(table) / sizeof(table[0]))
-
-bool model_is_space(uint32_t c) {
-    if (c < 0x80) return c == ' ' || (c >= 9 && c <= 13);
-    return c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
-           c == 0x202f || c == 0x205f || c == 0x3000;
-}
-
-bool model_is_numeric(uint32_t c) {
-    if (c < 0x80) return c >= '0' && c <= '9';
-    const utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
-    if (k == UTF8PROC_CATEGORY_CN) return AMONG(c, numeric_since_16);
-    return k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
-}
-
-bool model_is_punctuation(uint32_t c) {
-    if (c < 0x80)
-        return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
-    const utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
-    if (c == 0x166d || c == 0x111c9) return true; /* symbols today */
-    return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO && !AMONG(c, punctuation_since_8);
-}
-
-bool model_is_word(uint32_t c) {
-    if (c < 0x80) return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
-    const utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
-    if (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_NL)
-        return true; /* letters, marks, Nd, Nl in utf8proc's order */
-    if (k == UTF8PROC_CATEGORY_CN) return AMONG(c, word_since_16);
-    /* what Alphabetic holds beyond those (circled and squared letters), and Join_Control */
-    return k == UTF8PROC_CATEGORY_PC || c == 0x200c || c == 0x200d || (c >= 0x24b6 && c <= 0x24e9) ||
-           (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) || (c >= 0x1f170 && c <= 0x1f189);
-}
-
 /* ---- The rewriter ---- */
 
 #define SPACE "\\t-\\r\\x20\\x85\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
@@ -99,14 +34,15 @@ bool model_is_word(uint32_t c) {
     "\\x00-\\x08\\x0e-\\x1f\\x21-\\x84\\x86-\\x9f\\xa1-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{"  \
     "202e}"                                                                                                            \
     "\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
-#define WORD "\\p{Alphabetic}\\p{M}\\p{N}\\p{Pc}"
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe"
 #define HEX "0-9a-fA-F"
 
 typedef struct {
     const char *in;
     size_t n, at;
     hone_buf out;
-    unsigned depth;
+    bool newer;          /* with the ranges of model_newer */
+    bool named_property; /* so that newer makes a difference */
     hone_error *err;
 } rewriter;
 
@@ -136,41 +72,58 @@ static bool named(const char *name, size_t n, const char *what) {
     return true;
 }
 
-/* A property by a name that Oniguruma knows and PCRE2 spells otherwise.  NULL: the same in both. */
-static const char *property(const char *name, size_t n, bool negated) {
-    static const struct {
-        const char *name, *is, *is_not;
-    } known[] = {
-        {"Letter", "\\p{L}", "\\P{L}"},
-        {"Mark", "\\p{M}", "\\P{M}"},
-        {"Number", "\\p{N}", "\\P{N}"},
-        {"Punctuation", "\\p{P}", "\\P{P}"},
-        {"Symbol", "\\p{S}", "\\P{S}"},
-        {"Separator", "\\p{Z}", "\\P{Z}"},
-        {"Other", "\\p{C}", "\\P{C}"},
-        {"Uppercase_Letter", "\\p{Lu}", "\\P{Lu}"},
-        {"Lowercase_Letter", "\\p{Ll}", "\\P{Ll}"},
-        {"Titlecase_Letter", "\\p{Lt}", "\\P{Lt}"},
-        {"Modifier_Letter", "\\p{Lm}", "\\P{Lm}"},
-        {"Other_Letter", "\\p{Lo}", "\\P{Lo}"},
-        {"Decimal_Number", "\\p{Nd}", "\\P{Nd}"},
-        {"Nonspacing_Mark", "\\p{Mn}", "\\P{Mn}"},
-        {"Alpha", "\\p{Alphabetic}", "\\P{Alphabetic}"},
-        {"Digit", "\\p{Nd}", "\\P{Nd}"},
-        {"Lower", "\\p{Lowercase}", "\\P{Lowercase}"},
-        {"Upper", "\\p{Uppercase}", "\\P{Uppercase}"},
-        {"Cntrl", "\\p{Cc}", "\\P{Cc}"},
-        {"Space", SPACE, NOT_SPACE},
-        {"XDigit", HEX, NULL},
-        {"ASCII", "\\x00-\\x7f", "\\x80-\\x{10ffff}"},
-        {"Alnum", "\\p{Alphabetic}\\p{Nd}", NULL},
-        {"Word", WORD, NULL},
-        {"Punct", "\\p{P}\\p{S}", NULL},
-        {"Blank", "\\t\\p{Zs}", NULL},
-    };
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-        if (named(name, n, known[i].name)) return negated ? known[i].is_not ? known[i].is_not : "" : known[i].is;
+/* Properties by names that Oniguruma knows and PCRE2 spells otherwise, as text within brackets. */
+typedef struct {
+    const char *name, *is, *is_not; /* is_not NULL: only by negating is */
+    const char *categories;         /* whose newer characters belong to it */
+} spelling;
+
+static const spelling spellings[] = {
+    {"Letter", "\\p{L}", "\\P{L}", "L"},
+    {"Mark", "\\p{M}", "\\P{M}", "M"},
+    {"Number", "\\p{N}", "\\P{N}", "N"},
+    {"Punctuation", "\\p{P}", "\\P{P}", "P"},
+    {"Symbol", "\\p{S}", "\\P{S}", "S"},
+    {"Separator", "\\p{Z}", "\\P{Z}", "Z"},
+    {"Other", "\\p{C}", "\\P{C}", ""},
+    {"Uppercase_Letter", "\\p{Lu}", "\\P{Lu}", "Lu"},
+    {"Lowercase_Letter", "\\p{Ll}", "\\P{Ll}", "Ll"},
+    {"Titlecase_Letter", "\\p{Lt}", "\\P{Lt}", "Lt"},
+    {"Modifier_Letter", "\\p{Lm}", "\\P{Lm}", "Lm"},
+    {"Other_Letter", "\\p{Lo}", "\\P{Lo}", "Lo"},
+    {"Decimal_Number", "\\p{Nd}", "\\P{Nd}", "Nd"},
+    {"Nonspacing_Mark", "\\p{Mn}", "\\P{Mn}", "Mn"},
+    {"Alpha", "\\p{Alphabetic}", "\\P{Alphabetic}", "L M"},
+    {"Alphabetic", "\\p{Alphabetic}", "\\P{Alphabetic}", "L M"},
+    {"Digit", "\\p{Nd}", "\\P{Nd}", "Nd"},
+    {"Lower", "\\p{Lowercase}", "\\P{Lowercase}", "Ll"},
+    {"Upper", "\\p{Uppercase}", "\\P{Uppercase}", "Lu"},
+    {"Cntrl", "\\p{Cc}", "\\P{Cc}", ""},
+    {"Space", SPACE, NOT_SPACE, ""},
+    {"XDigit", HEX, NULL, ""},
+    {"ASCII", "\\x00-\\x7f", "\\x80-\\x{10ffff}", ""},
+    {"Alnum", "\\p{Alphabetic}\\p{Nd}", NULL, "L M Nd"},
+    {"Word", WORD, NULL, "L M Nd Pc"},
+    {"Punct", "\\p{P}\\p{S}", NULL, "P S"},
+    {"Blank", "\\t\\p{Zs}", NULL, ""},
+};
+
+static const spelling *spelling_of(const char *name, size_t n) {
+    for (size_t i = 0; i < sizeof(spellings) / sizeof(spellings[0]); i++)
+        if (named(name, n, spellings[i].name)) return &spellings[i];
     return NULL;
+}
+
+/* The newer characters of categories such as "L Nd". */
+static void put_newer(hone_buf *out, const char *categories) {
+    for (size_t i = 0; i < model_newer_n; i++) {
+        const model_newer_range *x = &model_newer[i];
+        for (const char *c = categories; *c; c += *c != ' ' && c[1] && c[1] != ' ' ? 2 : 1) {
+            if (*c == ' ' || *c != x->category[0] || (c[1] && c[1] != ' ' && c[1] != x->category[1])) continue;
+            hone_buf_format(out, "\\x{%x}-\\x{%x}", x->from, x->to);
+            break;
+        }
+    }
 }
 
 /* Whether the name is a script's. */
@@ -199,16 +152,45 @@ static void member_free(member *m) {
     hone_buf_free(&m->alone);
 }
 
+/* The characters that have a property, or those that have not. */
+static void put_property(rewriter *r, const char *name, size_t n, bool negated, member *m) {
+    const spelling *known = spelling_of(name, n);
+    hone_buf is = {0};
+    if (negated && !r->newer && (!known || known->is_not)) {
+        if (known)
+            hone_buf_text(&m->in_class, known->is_not);
+        else
+            hone_buf_format(&m->in_class, "\\P{%s%.*s}", is_script(name, n) ? "sc:" : "", (int)n, name);
+        return;
+    }
+    if (known)
+        hone_buf_text(&is, known->is);
+    else
+        hone_buf_format(&is, "\\p{%s%.*s}", is_script(name, n) ? "sc:" : "", (int)n, name);
+    if (r->newer) {
+        char category[3] = {name[0], n == 2 ? name[1] : 0, 0};
+        if (named(name, n, "Han")) hone_buf_text(&is, "\\x{2b739}\\x{2ebf0}-\\x{2ee5d}\\x{31350}-\\x{323af}");
+        put_newer(&is, known ? known->categories : n <= 2 ? category : "");
+    }
+    if (negated)
+        hone_buf_format(&m->alone, "[^%s]", hone_buf_str(&is));
+    else
+        hone_buf_add(&m->in_class, is.data, is.n);
+    if (is.failed) m->alone.failed = true;
+    r->named_property = true;
+    hone_buf_free(&is);
+}
+
 /* r->at stands on the character behind the backslash.  HONE_ERR_NOT_FOUND: no escape for one character; r unchanged. */
 static hone_status escape(rewriter *r, member *m) {
     const char c = r->in[r->at];
     switch (c) {
     case 's': hone_buf_text(&m->in_class, SPACE); break;
     case 'S': hone_buf_text(&m->in_class, NOT_SPACE); break;
-    case 'w': hone_buf_text(&m->in_class, WORD); break;
-    case 'W': hone_buf_text(&m->alone, "[^" WORD "]"); break;
-    case 'd': hone_buf_text(&m->in_class, "\\p{Nd}"); break;
-    case 'D': hone_buf_text(&m->in_class, "\\P{Nd}"); break;
+    case 'w':
+    case 'W': put_property(r, "Word", 4, c == 'W', m); break;
+    case 'd':
+    case 'D': put_property(r, "Digit", 5, c == 'D', m); break;
     case 'h': hone_buf_text(&m->in_class, HEX); break;
     case 'H': hone_buf_text(&m->alone, "[^" HEX "]"); break;
     case 'n': m->literal = true, m->code = '\n'; break;
@@ -232,15 +214,7 @@ static hone_status escape(rewriter *r, member *m) {
         const size_t from = i;
         while (i < r->n && r->in[i] != '}') i++;
         if (i >= r->n || i == from) return broken(r, "a property without a name");
-        const char *known = property(r->in + from, i - from, negated);
-        if (known && *known) {
-            hone_buf_text(&m->in_class, known);
-        } else if (known) {
-            hone_buf_format(&m->alone, "[^%s]", property(r->in + from, i - from, false));
-        } else {
-            hone_buf_format(&m->in_class, "\\%c{%s%.*s}", negated ? 'P' : 'p',
-                            is_script(r->in + from, i - from) ? "sc:" : "", (int)(i - from), r->in + from);
-        }
+        put_property(r, r->in + from, i - from, negated, m);
         r->at = i;
         break;
     }
@@ -280,6 +254,14 @@ static hone_status escape(rewriter *r, member *m) {
                                                  : HONE_OK;
 }
 
+static void put_member(const member *m, hone_buf *plain, hone_buf *others) {
+    if (m->in_class.n)
+        hone_buf_add(plain, m->in_class.data, m->in_class.n);
+    else
+        hone_buf_format(others, "|%s", hone_buf_str(&m->alone));
+    if (m->in_class.failed || m->alone.failed) plain->failed = true;
+}
+
 /* A class from its '[' on, as an expression that matches one character. */
 static hone_status class_of(rewriter *r, hone_buf *out, unsigned depth) {
     hone_status st = HONE_OK;
@@ -304,14 +286,13 @@ static hone_status class_of(rewriter *r, hone_buf *out, unsigned depth) {
                 const char *name = r->in + r->at + 2;
                 const bool no = *name == '^';
                 if (no) name++;
-                const char *known = property(name, (size_t)(end - name), no);
-                if (known && *known) {
-                    hone_buf_text(&plain, known);
-                } else if (known) {
-                    hone_buf_format(&others, "|[^%s]", property(name, (size_t)(end - name), false));
+                if (spelling_of(name, (size_t)(end - name))) {
+                    put_property(r, name, (size_t)(end - name), no, &low);
+                    put_member(&low, &plain, &others);
                 } else {
                     hone_buf_format(&plain, "[:%s%.*s:]", no ? "^" : "", (int)(end - name), name);
                 }
+                member_free(&low);
                 r->at = (size_t)(end - r->in) + 2;
                 continue;
             }
@@ -351,12 +332,7 @@ static hone_status class_of(rewriter *r, hone_buf *out, unsigned depth) {
             r->at += hone_utf8_decode(r->in + r->at, r->n - r->at, &low.code);
         }
         if (st == HONE_OK && !low.literal) {
-            if (low.in_class.n) {
-                hone_buf_add(&plain, low.in_class.data, low.in_class.n);
-            } else {
-                hone_buf_char(&others, '|');
-                hone_buf_add(&others, low.alone.data, low.alone.n);
-            }
+            put_member(&low, &plain, &others);
         } else if (st == HONE_OK) {
             put_code(&plain, low.code);
             if (r->at + 1 < r->n && r->in[r->at] == '-' && r->in[r->at + 1] != ']' &&
@@ -383,10 +359,7 @@ static hone_status class_of(rewriter *r, hone_buf *out, unsigned depth) {
                     }
                 } else if (st == HONE_OK && r->at > dash + 1) { /* a-\d: the three members */
                     hone_buf_text(&plain, "\\-");
-                    if (high.in_class.n)
-                        hone_buf_add(&plain, high.in_class.data, high.in_class.n);
-                    else if (high.alone.n)
-                        hone_buf_format(&others, "|%s", hone_buf_str(&high.alone));
+                    put_member(&high, &plain, &others);
                 }
             }
         }
@@ -481,8 +454,15 @@ static hone_status rewrite(rewriter *r) {
             const char e = r->in[r->at];
             atom = here;
             if (e == 'b' || e == 'B') {
-                hone_buf_text(&r->out, e == 'b' ? "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))"
-                                                : "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))");
+                member word = {0};
+                put_property(r, "Word", 4, false, &word);
+                const char *w = hone_buf_str(&word.in_class);
+                hone_buf_format(&r->out,
+                                e == 'b' ? "(?:(?<=[%s])(?![%s])|(?<![%s])(?=[%s]))"
+                                         : "(?:(?<=[%s])(?=[%s])|(?<![%s])(?![%s]))",
+                                w, w, w, w);
+                if (word.in_class.failed) r->out.failed = true;
+                member_free(&word);
                 r->at++;
                 break;
             }
@@ -608,38 +588,47 @@ static void pcre_free(void *p, void *arg) {
     hone_free(p);
 }
 
-hone_status model_pattern_regex(model_pattern *out, const char *regex, size_t n, hone_error *err) {
-    *out = (model_pattern){0};
-    rewriter r = {.in = regex, .n = n, .err = err, .out = {.limit = 1u << 20}};
-    if (n > 1u << 16) return hone_fail(err, HONE_ERR_LIMIT, "a pattern of %zu bytes (at most 65536)", n);
-    hone_status st = rewrite(&r);
-    pcre2_general_context *general = NULL;
-    pcre2_compile_context *context = NULL;
-    if (st == HONE_OK) {
-        general = pcre2_general_context_create(pcre_alloc, pcre_free, NULL);
-        context = general ? pcre2_compile_context_create(general) : NULL;
-        if (!context) st = hone_fail(err, HONE_ERR_NOMEM, "no memory for a pattern");
-    }
-    if (st == HONE_OK) {
+static hone_status compile(pcre2_code **out, const hone_buf *pattern, hone_error *err) {
+    hone_status st = HONE_OK;
+    pcre2_general_context *general = pcre2_general_context_create(pcre_alloc, pcre_free, NULL);
+    pcre2_compile_context *context = general ? pcre2_compile_context_create(general) : NULL;
+    if (context) {
         int code;
         PCRE2_SIZE at;
         pcre2_set_newline(context, PCRE2_NEWLINE_LF);
         pcre2_set_bsr(context, PCRE2_BSR_UNICODE);
         pcre2_set_parens_nest_limit(context, GROUPS_MAX + 50);
-        out->code =
-            pcre2_compile((PCRE2_SPTR)hone_buf_str(&r.out), r.out.n,
-                          PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &at, context);
-        if (!out->code) {
+        *out = pcre2_compile((PCRE2_SPTR)hone_buf_str(pattern), pattern->n,
+                             PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &at, context);
+        if (!*out) {
             char text[120] = "";
             pcre2_get_error_message(code, (PCRE2_UCHAR *)text, sizeof(text));
             st = hone_fail(err, HONE_ERR_FORMAT, "the pattern does not compile: %s", text);
-        } else {
-            out->jit = pcre2_jit_compile(out->code, PCRE2_JIT_COMPLETE) == 0; /* denied or not built in: interpreted */
         }
+    } else {
+        st = hone_fail(err, HONE_ERR_NOMEM, "no memory for a pattern");
     }
     pcre2_compile_context_free(context);
     pcre2_general_context_free(general);
-    hone_buf_free(&r.out);
+    return st;
+}
+
+hone_status model_pattern_regex(model_pattern *out, const char *regex, size_t n, hone_error *err) {
+    *out = (model_pattern){0};
+    if (n > 1u << 16) return hone_fail(err, HONE_ERR_LIMIT, "a pattern of %zu bytes (at most 65536)", n);
+    hone_status st = HONE_OK;
+    for (int newer = 0; newer < 2 && st == HONE_OK; newer++) {
+        rewriter r = {.in = regex, .n = n, .err = err, .out = {.limit = 1u << 20}, .newer = newer};
+        st = rewrite(&r);
+        if (st == HONE_OK) st = compile(newer ? &out->newer : &out->code, &r.out, err);
+        hone_buf_free(&r.out);
+        if (!r.named_property) break; /* one code does for all texts */
+    }
+    /* Denied or not built in: interpreted. */
+    if (st == HONE_OK)
+        out->jit = pcre2_jit_compile(out->code, PCRE2_JIT_COMPLETE) == 0;
+    else
+        model_pattern_free(out);
     return st;
 }
 
@@ -650,6 +639,7 @@ hone_status model_pattern_literal(model_pattern *out, const char *text, size_t n
 
 void model_pattern_free(model_pattern *p) {
     pcre2_code_free(p->code);
+    pcre2_code_free(p->newer);
     hone_free(p->literal);
     *p = (model_pattern){0};
 }
@@ -673,11 +663,12 @@ static hone_status prepare(model_scratch *s, hone_error *err) {
 
 static int match_within(model_find *f, uint32_t steps) {
     const PCRE2_SPTR text = (PCRE2_SPTR)f->text;
-    pcre2_code *code = f->pattern->code;
+    const bool newer = f->scratch->newer && f->pattern->newer;
+    pcre2_code *code = newer ? f->pattern->newer : f->pattern->code;
     pcre2_match_context *context = f->scratch->match_context;
     pcre2_set_match_limit(context, steps);
     int rc = PCRE2_ERROR_JIT_STACKLIMIT;
-    if (f->pattern->jit) rc = pcre2_jit_match(code, text, f->n, f->at, PCRE2_NO_UTF_CHECK, f->data, context);
+    if (f->pattern->jit && !newer) rc = pcre2_jit_match(code, text, f->n, f->at, PCRE2_NO_UTF_CHECK, f->data, context);
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT) /* or no JIT here */
         rc = pcre2_match(code, text, f->n, f->at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, f->data, context);
     return rc;

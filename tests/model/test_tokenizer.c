@@ -582,6 +582,9 @@ static void test_errors_name_the_part_and_its_path(void **state) {
          HONE_ERR_UNSUPPORTED, "kind of group"},
         {"{\"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"String\": \"a\"}, \"behavior\": \"Odd\"}}",
          HONE_ERR_UNSUPPORTED, "'Odd'"},
+        {"{\"post_processor\": {\"type\": \"Sequence\", \"processors\": [{\"type\": \"BertProcessing\", \"cls\": "
+         "[\"a\", 0], \"sep\": [\"b\", 1]}, {\"type\": \"BertProcessing\"}]}}",
+         HONE_ERR_UNSUPPORTED, "/post_processor/processors/1: a second"},
         {"{\"model\": {\"type\": \"BPE\", \"dropout\": 0.1, \"vocab\": {}, \"merges\": []}}", HONE_ERR_UNSUPPORTED,
          "dropout"},
         {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"a b\"]}}", HONE_ERR_FORMAT,

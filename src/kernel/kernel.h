@@ -118,7 +118,8 @@ typedef struct hone_kernels {
      * Llama; otherwise pairs (2i, 2i + 1).  cos, sin: [rot / 2]. */
     void (*rope)(float *head, uint32_t rot, bool half, const float *cos, const float *sin);
 
-    /* Pages. */
+    /* Pages, 64-byte aligned.  A sequence fills a page from slot 0 on, and the store of slot 0 clears the page (unseen
+     * slots must be finite: they are multiplied by 0), so one task at a time stores into a page, in order. */
     size_t (*kv_page_bytes)(hone_kv_type t, uint32_t n_kv_head, uint32_t head_dim);
     void (*kv_store)(hone_kv_type t, uint32_t n_kv_head, uint32_t head_dim, void *page, uint32_t slot, const float *k,
                      const float *v); /* k, v: [G, E] */

@@ -68,7 +68,29 @@ static void test_products(void **state) {
     }
 }
 
+/* Gradients are summed by tn: cutting k, as micro-batches do, changes no bit. */
+static void test_tn_goes_on_from_c(void **state) {
+    (void)state;
+    FOR_EACH_SET(s) {
+        for (size_t c = 0; c < sizeof(shapes) / sizeof(*shapes); c++) {
+            const uint32_t m = shapes[c][0], n = shapes[c][1], k = shapes[c][2];
+            float *a = random_floats((size_t)k * m), *b = random_floats((size_t)k * n);
+            float *whole = hone_zalloc((size_t)m * n, 4), *cut = hone_zalloc((size_t)m * n, 4);
+            s->gemm_tn(m, n, k, 0.3f, a, m, b, n, whole, n, false);
+            for (uint32_t l = 0; l < k; l += 1 + k / 3) {
+                const uint32_t len = k - l < 1 + k / 3 ? k - l : 1 + k / 3;
+                s->gemm_tn(m, n, len, 0.3f, a + (size_t)l * m, m, b + (size_t)l * n, n, cut, n, l > 0);
+            }
+            assert_bits(cut, whole, (size_t)m * n, "%s tn %ux%ux%u in parts\n", s->name, m, n, k);
+            hone_free(a);
+            hone_free(b);
+            hone_free(whole);
+            hone_free(cut);
+        }
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_tn_goes_on_from_c)};
     return cmocka_run_group_tests_name("kernel gemm", tests, NULL, NULL);
 }

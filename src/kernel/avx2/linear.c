@@ -40,7 +40,9 @@ static void lay_int8(const float *x, uint32_t k, act_block *to, uint32_t r) {
         memcpy(&largest, &largest_bits, 4);
         const float scale = kernel_quantise_scale(largest, &inverse);
         const __m256 by = _mm256_set1_ps(inverse);
-        for (uint32_t j = 0; j < 4; j++) q[j] = _mm256_cvtps_epi32(_mm256_mul_ps(v[j], by));
+        const __m256i usable = _mm256_set1_epi32(inverse > 0.0f ? -1 : 0); /* else zeros: NaN makes no integer */
+        for (uint32_t j = 0; j < 4; j++)
+            q[j] = _mm256_and_si256(usable, _mm256_cvtps_epi32(_mm256_mul_ps(v[j], by)));
         const int32_t low = sum_of_ints(_mm256_add_epi32(q[0], q[1]));
         const int32_t sum = low + sum_of_ints(_mm256_add_epi32(q[2], q[3]));
         const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));

@@ -44,6 +44,26 @@ size_t avx512_kv_page_bytes(hone_kv_type t, uint32_t n_kv_head, uint32_t head_di
     return shape_of(t, head_dim).head_bytes * n_kv_head;
 }
 
+/* Keys: pairs of E go to columns, 128 bytes apart.  Values: 16 bits of each 32, beside those of the slot's neighbour.
+ */
+static void store_half(uint32_t head_dim, uint32_t e16, uint8_t *keys, uint8_t *values, uint32_t slot, const float *k,
+                       const float *v) {
+    uint32_t *column = (uint32_t *)(void *)keys + slot;
+    uint8_t *row = values + (size_t)(slot / 2) * e16 * 4;
+    for (uint32_t e = 0; e < head_dim; e += 16, row += 64) {
+        const __mmask16 mask = first(head_dim - e);
+        uint32_t pairs[8] __attribute__((aligned(32)));
+        _mm256_store_si256((__m256i *)(void *)pairs, (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, k + e)));
+        const uint32_t n = head_dim - e < 16 ? (head_dim - e + 1) / 2 : 8;
+        for (uint32_t p = 0; p < n; p++, column += PAGE) *column = pairs[p];
+        const __m512i x = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, v + e)));
+        const __m512i old = _mm512_loadu_si512((const void *)row);
+        const __m512i both = slot % 2 ? _mm512_mask_mov_epi16(old, 0xaaaaaaaau, _mm512_slli_epi32(x, 16))
+                                      : _mm512_mask_mov_epi16(old, 0x55555555u, x);
+        _mm512_storeu_si512((void *)row, both);
+    }
+}
+
 void avx512_kv_store(hone_kv_type t, uint32_t n_kv_head, uint32_t head_dim, void *page, uint32_t slot, const float *k,
                      const float *v) {
     const page_shape s = shape_of(t, head_dim);
@@ -52,10 +72,7 @@ void avx512_kv_store(hone_kv_type t, uint32_t n_kv_head, uint32_t head_dim, void
     for (uint32_t g = 0; g < n_kv_head; g++, keys += s.head_bytes, k += head_dim, v += head_dim) {
         uint8_t *values = keys + s.keys_bytes;
         if (t == HONE_KV_BF16) {
-            for (uint32_t e = 0; e < head_dim; e++) {
-                ((uint16_t *)(void *)keys)[((size_t)(e / 2) * PAGE + slot) * 2 + e % 2] = hone_bf16_round(k[e]);
-                ((uint16_t *)(void *)values)[((size_t)(slot / 2) * s.e16 + e) * 2 + slot % 2] = hone_bf16_round(v[e]);
-            }
+            store_half(head_dim, s.e16, keys, values, slot, k, v);
         } else {
             for (uint32_t e = 0; e < head_dim; e++) ((float *)(void *)keys)[(size_t)e * PAGE + slot] = k[e];
             memcpy((float *)(void *)values + (size_t)slot * s.e16, v, head_dim * sizeof(float));

@@ -29,7 +29,9 @@ static void lay_int8(const float *x, uint32_t k, act_block *to, uint32_t r) {
         memcpy(&largest, &largest_bits, 4);
         const float scale = kernel_quantise_scale(largest, &inverse);
         const __m512 by = _mm512_set1_ps(inverse);
-        const __m512i qa = _mm512_cvtps_epi32(_mm512_mul_ps(a, by)), qb = _mm512_cvtps_epi32(_mm512_mul_ps(b, by));
+        const __mmask16 usable = inverse > 0.0f ? 0xffff : 0; /* else zeros: NaN makes no integer */
+        const __m512i qa = _mm512_maskz_cvtps_epi32(usable, _mm512_mul_ps(a, by));
+        const __m512i qb = _mm512_maskz_cvtps_epi32(usable, _mm512_mul_ps(b, by));
         _mm_storeu_si128((__m128i *)(void *)to->q[r], _mm512_cvtsepi32_epi8(qa));
         _mm_storeu_si128((__m128i *)(void *)(to->q[r] + 16), _mm512_cvtsepi32_epi8(qb));
         const int32_t low = _mm512_reduce_add_epi32(qa), sum = low + _mm512_reduce_add_epi32(qb);

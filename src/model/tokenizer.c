@@ -53,6 +53,10 @@ static hone_status index_ids(hone_tokenizer *t, hone_error *err) {
     for (size_t i = 0; i < t->n_added; i++)
         if (t->added[i].id > largest) largest = t->added[i].id;
     t->size = largest + 1;
+    /* Published vocabularies have few holes; one id far out would cost memory for all below it. */
+    if ((size_t)t->size > 4 * (t->vocab.n + t->n_added) + 65536)
+        return hone_fail(err, HONE_ERR_LIMIT, "token id %d in a vocabulary of %zu", (int)largest,
+                         t->vocab.n + t->n_added);
     t->text = hone_zalloc((size_t)t->size, sizeof(*t->text));
     t->flag = hone_zalloc((size_t)t->size, sizeof(*t->flag));
     if (!t->text || !t->flag)
@@ -142,8 +146,9 @@ hone_status model_tokenizer_finish(hone_tokenizer *t, hone_error *err) {
     if (st == HONE_OK) st = index_added(t, err);
     if (st == HONE_OK) st = index_ends(t, err);
     for (size_t i = 0; i < t->n_post && st == HONE_OK; i++)
-        if (t->post[i].id != HONE_NO_TOKEN && (t->post[i].id < 0 || (uint32_t)t->post[i].id >= MODEL_TOKENS_MAX))
-            st = hone_fail(err, HONE_ERR_FORMAT, "the post-processor adds token id %d", (int)t->post[i].id);
+        if (t->post[i].id != HONE_NO_TOKEN && (t->post[i].id < 0 || t->post[i].id >= t->size))
+            st = hone_fail(err, HONE_ERR_FORMAT, "the post-processor adds token id %d, the vocabulary has %d",
+                           (int)t->post[i].id, (int)t->size);
     return st;
 }
 

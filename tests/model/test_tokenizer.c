@@ -592,6 +592,11 @@ static void test_errors_name_the_part_and_its_path(void **state) {
         {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": -1}, \"merges\": []}}", HONE_ERR_FORMAT, "/model/vocab"},
         {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 99999999999}, \"merges\": []}}", HONE_ERR_FORMAT,
          "/model/vocab"},
+        {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 9999999}, \"merges\": []}}", HONE_ERR_LIMIT,
+         "token id 9999999"},
+        {"{\"post_processor\": {\"type\": \"BertProcessing\", \"cls\": [\"a\", 0], \"sep\": [\"b\", 7]}, \"model\": "
+         "{\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}",
+         HONE_ERR_FORMAT, "adds token id 7"},
         {"{\"model\": {\"type\": \"Unigram\", \"unk_id\": 7, \"vocab\": [[\"a\", 0.5]]}}", HONE_ERR_FORMAT, "unk_id"},
         {"{\"model\": {\"type\": \"BPE\", \"vocab\": {}, \"merges\": []}, \"added_tokens\": [{\"content\": 1}]}",
          HONE_ERR_FORMAT, "/added_tokens/0"},

@@ -14,6 +14,7 @@
 #include "cli/model.h"
 #include "cli/verbs.h"
 #include "engine/inspect.h"
+#include "kernel/probe.h"
 #include "model/gguf.h"
 
 /* A float that comes back as the same bits; JSON has no word for the others. */
@@ -335,8 +336,38 @@ static int inspect_logits(const cli_args *args) {
 
 /* Kernels ----------------------------------------------------------------------------------------------------------*/
 
+enum { MOST_FIGURES = 128 };
+
+/* The chosen set beside the machine's limits; some seconds, so people see that it works. */
+static uint32_t measure(const cli_args *args, const hone_kernels *best, hone_pool *pool, hone_kernel_figure *figures) {
+    uint32_t n = 0;
+    hone_error err;
+    cli_progress(args, "measuring the %s set with %u threads", best->name, hone_pool_threads(pool));
+    if (hone_kernels_probe(best, pool, figures, MOST_FIGURES, &n, &err) != HONE_OK)
+        cli_say(args, "%s", err.message); /* what was measured still stands */
+    return n;
+}
+
+static json_t *figures_json(const hone_kernel_figure *figures, uint32_t n) {
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < n; i++) {
+        const hone_kernel_figure *f = &figures[i];
+        json_t *one = json_pack("{s:s, s:s, s:f, s:s}", "operation", f->operation, "shape", f->shape, "value", f->value,
+                                "unit", f->unit);
+        json_object_set_new(one, "of_limit", f->of_limit > 0 ? json_real(f->of_limit) : json_null());
+        json_array_append_new(list, one);
+    }
+    return list;
+}
+
 static int inspect_kernels(const cli_args *args) {
     const hone_kernels *best = hone_kernels_best();
+    hone_kernel_figure figures[MOST_FIGURES];
+    hone_pool *pool = NULL;
+    hone_error err;
+    uint32_t threads = 0;
+    if (!cli_u32(args, "threads", 1, 1024, &threads)) return CLI_USAGE;
+    if (hone_pool_open(&pool, threads, &err) != HONE_OK) return cli_fail(args, &err);
     json_t *sets = json_array();
     for (const hone_kernels *const *k = hone_kernels_all(); *k; k++) {
         const bool runs = (*k)->can_run();
@@ -346,8 +377,21 @@ static int inspect_kernels(const cli_args *args) {
         else
             printf("%-8s %s%s\n", (*k)->name, runs ? "runs here" : "cannot run here", *k == best ? ", chosen" : "");
     }
-    if (args->json) return cli_print_json(args, json_pack("{s:s, s:o}", "chosen", best->name, "sets", sets));
+    fflush(stdout);
+    const uint32_t n = measure(args, best, pool, figures), used = hone_pool_threads(pool);
+    hone_pool_close(pool);
+    if (args->json)
+        return cli_print_json(args, json_pack("{s:s, s:o, s:i, s:o}", "chosen", best->name, "sets", sets, "threads",
+                                              (int)used, "operations", figures_json(figures, n)));
     json_decref(sets);
+    cli_progress(args, NULL);
+    printf("\n%-12s %-36s %10s           of the limit\n", "operation", "shape", "");
+    for (uint32_t i = 0; i < n; i++) {
+        const hone_kernel_figure *f = &figures[i];
+        printf("%-12s %-36s %10.1f %-8s", f->operation, f->shape, f->value, f->unit);
+        if (f->of_limit > 0) printf("  %3.0f %%", 100.0 * f->of_limit);
+        putchar('\n');
+    }
     return CLI_OK;
 }
 
@@ -397,7 +441,7 @@ const cli_verb cli_verb_inspect = {
              "inspect logits --model NAME [--adapter DIR] --tokens 1,2,3 [--positions 0,2] [--greedy N]\n"
              "inspect loss --model NAME [--adapter DIR] --input ROWS.json [--grad FILE] [--logprobs]\n"
              "inspect masks --model NAME --data FILE.jsonl [--limit N]\n"
-             "inspect kernels",
+             "inspect kernels [--threads N]",
     .about = "tokens, templates, logits, loss, masks and kernels, laid bare",
     .example = "hone inspect masks --model smollm2 --data train.jsonl --limit 3\n"
                "hone inspect logits --model smollm2 --tokens 1,2,3 --greedy 8",

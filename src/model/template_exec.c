@@ -253,7 +253,7 @@ jinja_flow jinja_execute(jinja_run *run, jinja_scope *scope, const jinja_nodes *
 /* ---- The rendering ---- */
 
 hone_template_limits hone_template_limits_default(void) {
-    return (hone_template_limits){.max_steps = 20000000,
+    return (hone_template_limits){.max_steps = 10000000,
                                   .max_depth = 800,
                                   .max_memory_bytes = (size_t)256 << 20,
                                   .max_output_bytes = (size_t)64 << 20};

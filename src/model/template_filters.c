@@ -151,7 +151,7 @@ static bool filter_title(jinja_run *run, jinja_value self, const jinja_args *arg
     bool inside = false;
     if (!filter_string(run, self, args, &self)) return false;
     const jinja_string *s = self.as.string;
-    if (!jinja_work(run, s->n / 4)) return false;
+    if (!jinja_work(run, s->n)) return false;
     for (size_t at = 0; at < s->n;) {
         uint32_t c = 0, codes[3];
         const size_t width = hone_utf8_decode(s->at + at, s->n - at, &c);
@@ -288,7 +288,7 @@ static bool put_url(jinja_run *run, jinja_value v, bool for_query, jinja_text *o
         snprintf(code, sizeof(code), plain ? "%c" : "%%%02X", c);
         if (!jinja_put_text(run, out, c == ' ' && for_query ? "+" : code)) return false;
     }
-    return jinja_work(run, v.as.string->n / 4);
+    return jinja_work(run, v.as.string->n);
 }
 
 static bool filter_urlencode(jinja_run *run, jinja_value self, const jinja_args *args, jinja_value *out) {
@@ -356,6 +356,8 @@ static bool filter_filesizeformat(jinja_run *run, jinja_value self, const jinja_
     if (!jinja_bind(run, "filesizeformat", args, 0, 1, names, &slot) ||
         !filter_float(run, self, &(jinja_args){0}, &number))
         return false;
+    if (!jinja_is_number(self) && !(self.type == JINJA_STRING && jinja_parse_float(self.as.string, &number.as.real)))
+        return jinja_type_error(run, "filesizeformat: a number is needed, not %s", jinja_type_name(self));
     const bool binary = is_truthy(slot);
     const double base = binary ? 1024 : 1000, bytes = number.as.real;
     if (bytes == 1) {

@@ -148,6 +148,7 @@ typedef struct {
     size_t n;
     jinja_value mapping; /* for %(name)s, or JINJA_MISSING */
     bool single;         /* the one value was not a tuple: a mapping need not be used up */
+    bool escapes;        /* the format is Markup */
 } supply;
 
 static bool next_value(jinja_run *run, supply *from, jinja_value *out) {
@@ -239,7 +240,7 @@ static bool percent_one(jinja_run *run, const jinja_string *f, size_t *at, suppl
     if (!s.align) s.align = '>';
     if (s.type == 's' || s.type == 'r') {
         jinja_text text = {0};
-        if (!(s.type == 's' ? jinja_str : jinja_repr)(run, v, &text) || !jinja_string_done(run, &text, &v))
+        if (!(s.type == 's' ? jinja_str : jinja_repr)(run, v, &text) || !jinja_string_done(run, &text, &v) || (from->escapes && !jinja_escaped(run, v, &v)))
             return false;
         return put_string(run, &s, v, out);
     }
@@ -260,8 +261,9 @@ bool jinja_percent(jinja_run *run, jinja_value format, jinja_value values, jinja
     const jinja_string *f = format.as.string;
     supply from = {.at = &values, .n = 1, .mapping = jinja_missing(), .single = true};
     jinja_text text = {0};
-    if (values.type == JINJA_TUPLE) from = (supply){values.as.list->at, values.as.list->n, jinja_missing(), false};
+    if (values.type == JINJA_TUPLE) from = (supply){.at = values.as.list->at, .n = values.as.list->n, .mapping = jinja_missing()};
     if (values.type == JINJA_DICT) from.mapping = values;
+    from.escapes = format.safe;
     for (size_t at = 0; at < f->n;) {
         const char *percent = memchr(f->at + at, '%', f->n - at);
         const size_t end = percent ? (size_t)(percent - f->at) : f->n;
@@ -272,7 +274,9 @@ bool jinja_percent(jinja_run *run, jinja_value format, jinja_value values, jinja
     /* Python lets a lone mapping or list go unused */
     if (from.n && !(from.single && values.type != JINJA_STRING && jinja_has_length(values)))
         return jinja_type_error(run, "not all arguments converted during string formatting");
-    return jinja_string_done(run, &text, out);
+    if (!jinja_string_done(run, &text, out)) return false;
+    out->safe = from.escapes;
+    return true;
 }
 
 /* ---- str.format ---- */

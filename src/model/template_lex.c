@@ -412,10 +412,11 @@ static bool lex_raw(lexer *x) {
         skip(x, i + n - x->at);
         return true;
     }
-    return fail(x, "a raw block without its end");
+    return from == x->n || fail(x, "a raw block without its end"); /* Jinja does not mind when nothing is in it */
 }
 
 static bool lex_comment(lexer *x) {
+    if (x->at == x->n) return true;
     while (x->at < x->n) {
         const size_t end = tag_end(x, "#}", true, true);
         if (end) {

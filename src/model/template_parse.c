@@ -86,10 +86,10 @@ static bool parse_scoped_body(jinja_compiler *c, jinja_nodes *body, const char *
 static bool parse_for(jinja_compiler *c, jinja_node *node) {
     static const char *const ends[] = {"endfor", "else", NULL};
     const uint32_t soft = c->soft;
-    c->soft = 0;
     if (!(node->target = jinja_parse_target(c, false, "in"))) return false;
     if (!jinja_skip_name(c, "in")) return jinja_unexpected(c, "'in'");
     if (!(node->a = jinja_parse_tuple(c, false, "recursive", false))) return false;
+    c->soft = 0; /* the iterable still belongs to what is around */
     if (jinja_skip_name(c, "if") && !(node->b = jinja_parse_expression(c, true))) return false;
     node->flag = jinja_skip_name(c, "recursive");
     c->loops++;

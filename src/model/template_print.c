@@ -94,7 +94,7 @@ static bool repr_char(jinja_run *run, uint32_t code, char quote, jinja_text *out
         snprintf(text, sizeof(text), "\\u%04x", code);
     else
         snprintf(text, sizeof(text), "\\U%08x", code);
-    return jinja_put_text(run, out, text);
+    return jinja_work(run, 1) && jinja_put_text(run, out, text);
 }
 
 static bool repr_string(jinja_run *run, const jinja_string *s, jinja_text *out) {
@@ -229,7 +229,8 @@ bool jinja_escape_into(jinja_run *run, const jinja_string *s, jinja_text *out) {
         case '"': with = "&#34;"; break;
         default: continue;
         }
-        if (!jinja_put(run, out, s->at + plain, i - plain) || !jinja_put_text(run, out, with)) return false;
+        if (!jinja_work(run, 1) || !jinja_put(run, out, s->at + plain, i - plain) || !jinja_put_text(run, out, with))
+            return false;
         plain = i + 1;
     }
     return jinja_put(run, out, s->at + plain, s->n - plain);
@@ -258,7 +259,7 @@ static bool write_escape(writer *w, uint32_t code) {
     else
         snprintf(text, sizeof(text), "\\u%04x\\u%04x", 0xd800 + ((code - 0x10000) >> 10),
                  0xdc00 + ((code - 0x10000) & 0x3ff));
-    return jinja_put_text(w->run, w->out, text);
+    return jinja_work(w->run, 1) && jinja_put_text(w->run, w->out, text);
 }
 
 static bool write_string(writer *w, const jinja_string *s) {

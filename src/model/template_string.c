@@ -157,7 +157,7 @@ static bool change_case(jinja_run *run, jinja_value self, case_rule rule, jinja_
     const bool safe = self.safe;
     jinja_text text = {0};
     bool inside = false; /* of a word, for TITLE */
-    if (!jinja_work(run, s->n / 4)) return false;
+    if (!jinja_work(run, s->n)) return false;
     for (size_t at = 0; at < s->n;) {
         const size_t from = at;
         const uint32_t c = next_char(s, &at);
@@ -224,19 +224,20 @@ static bool strip(jinja_run *run, jinja_value self, const jinja_args *args, cons
         if (!want_string(run, slot, what)) return false;
         chars = slot.as.string;
     }
+    const size_t cost = 1 + (chars ? chars->n / 8 : 0); /* of one character */
     size_t from = 0, to = s->n;
     while (left && from < to) {
         size_t at = from;
+        if (!jinja_work(run, cost)) return false;
         if (!strips(chars, next_char(s, &at))) break;
         from = at;
     }
     while (right && to > from) {
         size_t at = to;
+        if (!jinja_work(run, cost)) return false;
         if (!strips(chars, last_char(s, &at))) break;
         to = at;
     }
-    const size_t n = from + (s->n - to);
-    if (!jinja_work(run, n / 16 + (chars ? (n / 16 + 1) * (chars->n / 4) : 0))) return false;
     return cut(run, self, from, to, out);
 }
 
@@ -255,7 +256,8 @@ static bool string_rstrip(jinja_run *run, jinja_value self, const jinja_args *ar
 size_t jinja_find_bytes(const jinja_string *s, const jinja_string *needle, size_t from) {
     if (from > s->n) return SIZE_MAX;
     if (needle->n == 0) return from;
-    const char *at = memmem(s->at + from, s->n - from, needle->at, needle->n);
+    const char *at = needle->n == 1 ? memchr(s->at + from, needle->at[0], s->n - from)
+                                    : memmem(s->at + from, s->n - from, needle->at, needle->n);
     return at ? (size_t)(at - s->at) : SIZE_MAX;
 }
 
@@ -539,7 +541,10 @@ static bool string_count(jinja_run *run, jinja_value self, const jinja_args *arg
     if (!empty && from <= to && e->n == 0)
         n = (int64_t)jinja_count_chars(part.at + from, to - from) + 1;
     else if (!empty && from <= to)
-        for (size_t at = from; (at = jinja_find_bytes(&part, e, at)) != SIZE_MAX; at += e->n) n++;
+        for (size_t at = from; (at = jinja_find_bytes(&part, e, at)) != SIZE_MAX; at += e->n) {
+            if (!jinja_work(run, 1)) return false;
+            n++;
+        }
     *out = jinja_int(n);
     return true;
 }

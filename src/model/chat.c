@@ -16,6 +16,16 @@ static json_t *shared(const json_t *value) {
     return json_incref((json_t *)(uintptr_t)value);
 }
 
+/* json_copy() forgets a member where memory is short, and says nothing. */
+static json_t *copied(const json_t *object) {
+    json_t *copy = json_object();
+    if (copy && json_object_update(copy, (json_t *)(uintptr_t)object) != 0) {
+        json_decref(copy);
+        return NULL;
+    }
+    return copy;
+}
+
 /* The reasoning of a message under the first of its names that is not null, or NULL. */
 static json_t *reasoning_of(const json_t *message) {
     static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};
@@ -171,7 +181,7 @@ hone_status hone_chat_render(const hone_template *t, const hone_chat_input *in, 
 hone_status hone_chat_render_object(const hone_template *t, const json_t *object, const json_t *special_tokens,
                                     const hone_template_limits *limits, hone_buf *out, hone_error *err) {
     if (!json_is_object(object)) return hone_fail(err, HONE_ERR_ARG, "a conversation must be an object");
-    json_t *kwargs = json_copy((json_t *)(uintptr_t)object); /* shallow */
+    json_t *kwargs = copied(object);
     if (!kwargs) return hone_fail(err, HONE_ERR_NOMEM, "out of memory");
     const json_t *prompt = json_object_get(object, "add_generation_prompt");
     const hone_chat_input in = {.messages = json_object_get(object, "messages"),
@@ -243,7 +253,7 @@ static hone_status trailing_space(conversation *c, size_t i, const hone_buf *upt
     *n_space = 0;
     if (n == 0) return HONE_OK;
     json_t *real = json_incref(json_array_get(c->messages, i));
-    json_t *probe = json_copy(real);
+    json_t *probe = copied(real);
     hone_buf other = {0};
     hone_status st = HONE_OK;
     if (!probe || json_object_set_new(probe, "content", json_string("x")) != 0 ||

@@ -1,6 +1,6 @@
 /* template_filters.c - filters over one value: text, numbers, defaults; and the table of all filters.
  *
- * Left out, and so unknown by name: random, urlize, wordwrap, xmlattr, striptags.  pprint is repr().
+ * Left out, and so unknown by name: pprint, random, striptags, urlize, wordwrap, xmlattr.
  * Order: defaults and conversions, text, numbers, the table. */
 #include <math.h>
 #include <stdio.h>
@@ -36,12 +36,6 @@ static bool filter_default(jinja_run *run, jinja_value self, const jinja_args *a
 
 static bool filter_string(jinja_run *run, jinja_value self, const jinja_args *args, jinja_value *out) {
     return jinja_bind(run, "string", args, 0, 0, NULL, NULL) && jinja_to_string(run, self, out);
-}
-
-static bool filter_pprint(jinja_run *run, jinja_value self, const jinja_args *args, jinja_value *out) {
-    jinja_text text = {0};
-    return jinja_bind(run, "pprint", args, 0, 0, NULL, NULL) && jinja_repr(run, self, &text) &&
-           jinja_string_done(run, &text, out);
 }
 
 static bool filter_safe(jinja_run *run, jinja_value self, const jinja_args *args, jinja_value *out) {
@@ -394,7 +388,6 @@ static const jinja_named_call filters[] = {{"abs", filter_abs},
                                            {"indent", filter_indent},
                                            {"int", filter_int},
                                            {"lower", filter_lower},
-                                           {"pprint", filter_pprint},
                                            {"replace", filter_replace},
                                            {"round", filter_round},
                                            {"safe", filter_safe},

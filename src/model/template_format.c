@@ -240,7 +240,8 @@ static bool percent_one(jinja_run *run, const jinja_string *f, size_t *at, suppl
     if (!s.align) s.align = '>';
     if (s.type == 's' || s.type == 'r') {
         jinja_text text = {0};
-        if (!(s.type == 's' ? jinja_str : jinja_repr)(run, v, &text) || !jinja_string_done(run, &text, &v) || (from->escapes && !jinja_escaped(run, v, &v)))
+        if (!(s.type == 's' ? jinja_str : jinja_repr)(run, v, &text) || !jinja_string_done(run, &text, &v) ||
+            (from->escapes && !jinja_escaped(run, v, &v)))
             return false;
         return put_string(run, &s, v, out);
     }
@@ -261,7 +262,8 @@ bool jinja_percent(jinja_run *run, jinja_value format, jinja_value values, jinja
     const jinja_string *f = format.as.string;
     supply from = {.at = &values, .n = 1, .mapping = jinja_missing(), .single = true};
     jinja_text text = {0};
-    if (values.type == JINJA_TUPLE) from = (supply){.at = values.as.list->at, .n = values.as.list->n, .mapping = jinja_missing()};
+    if (values.type == JINJA_TUPLE)
+        from = (supply){.at = values.as.list->at, .n = values.as.list->n, .mapping = jinja_missing()};
     if (values.type == JINJA_DICT) from.mapping = values;
     from.escapes = format.safe;
     for (size_t at = 0; at < f->n;) {

@@ -389,7 +389,8 @@ static jinja_node *parse_primary(jinja_compiler *c, bool with_namespace) {
 static bool add_keyword(jinja_compiler *c, jinja_arguments *args, const jinja_string *key, jinja_node *value) {
     const uint32_t cap = args->keyword.cap;
     if (args->keyword.n == MAX_KEYWORDS)
-        return jinja_syntax_error(c, jinja_peek(c)->line, HONE_ERR_LIMIT, "more than %u keyword arguments", MAX_KEYWORDS);
+        return jinja_syntax_error(c, jinja_peek(c)->line, HONE_ERR_LIMIT, "more than %u keyword arguments",
+                                  MAX_KEYWORDS);
     for (uint32_t i = 0; i < args->keyword.n; i++)
         if (args->key[i]->n == key->n && memcmp(args->key[i]->at, key->at, key->n) == 0)
             return jinja_syntax_error(c, jinja_peek(c)->line, HONE_ERR_FORMAT, "keyword argument '%.*s' given twice",

@@ -48,8 +48,8 @@ static inline void expect_pairs(const pair *pairs, size_t n, int expression) {
         hone_buf_format(&source, expression ? "{{ %s }}" : "%s", pairs[i].template);
         const hone_status st = render_text(hone_buf_str(&source), source.n, pair_variables, NULL, &out, &err);
         if (st != HONE_OK || strcmp(hone_buf_str(&out), pairs[i].text) != 0) {
-            print_error("%s\n  wanted <<%s>>\n  got    <<%s>> %s\n", pairs[i].template, pairs[i].text, hone_buf_str(&out),
-                        st == HONE_OK ? "" : err.message);
+            print_error("%s\n  wanted <<%s>>\n  got    <<%s>> %s\n", pairs[i].template, pairs[i].text,
+                        hone_buf_str(&out), st == HONE_OK ? "" : err.message);
             wrong++;
         }
         hone_buf_free(&source);

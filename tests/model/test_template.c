@@ -1,5 +1,5 @@
-/* test_template.c - the language around the values: white space, statements, scopes, macros, and errors with their lines.
- * Order: the tables, a test for each, errors, what the interface promises. */
+/* test_template.c - the language around the values: white space, statements, scopes, macros, and errors with their
+ * lines. Order: the tables, a test for each, errors, what the interface promises. */
 #include "template_pairs.h"
 
 #include <pthread.h>
@@ -38,7 +38,9 @@ static const pair whitespace[] = {
 static const pair statements[] = {
     {"{% if 0 %}a{% elif 0 %}b{% elif 1 %}c{% else %}d{% endif %}", "c"},
     {"{% for i in [] %}x{% else %}empty{% endfor %}", "empty"},
-    {"{% for i in l %}{{ loop.index }}{{ loop.index0 }}{{ loop.first }}{{ loop.last }}{{ loop.length }}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.previtem }}{{ loop.nextitem }}{{ loop.depth }}|{% endfor %}", "10TrueFalse33211|21FalseFalse321321|32FalseTrue31011|"},
+    {"{% for i in l %}{{ loop.index }}{{ loop.index0 }}{{ loop.first }}{{ loop.last }}{{ loop.length }}{{ "
+     "loop.revindex }}{{ loop.revindex0 }}{{ loop.previtem }}{{ loop.nextitem }}{{ loop.depth }}|{% endfor %}",
+     "10TrueFalse33211|21FalseFalse321321|32FalseTrue31011|"},
     {"{% for i in l %}{{ loop.cycle('a','b') }}{{ loop.changed(i > 1) }}{% endfor %}", "aTruebTrueaTrue"},
     {"{% for k,v in d|dictsort %}{{k}}={{v}};{% endfor %}", "a=1;b=2;items=5;"},
     {"{% for a,(b,c) in [(1,(2,3))] %}{{a}}{{b}}{{c}}{% endfor %}", "123"},
@@ -46,8 +48,12 @@ static const pair statements[] = {
     {"{% for i in l if i > 9 %}{% else %}none{% endfor %}", "none"},
     {"{% for c in u %}[{{ c }}]{% endfor %}", "[G][r][ü][ß][e][ ][世][界]"},
     {"{% for i in undef %}x{% else %}y{% endfor %}", "y"},
-    {"{% for i in range(5) %}{% if i == 3 %}{% break %}{% endif %}{% if i == 1 %}{% continue %}{% endif %}{{ i }}{% endfor %}", "02"},
-    {"{% for i in [[1,[2]],3] recursive %}{{ loop.depth }}{% if i is iterable %}<{{ loop(i) }}>{% else %}{{ i }}{% endif %}{% endfor %}", "1<212<32>>13"},
+    {"{% for i in range(5) %}{% if i == 3 %}{% break %}{% endif %}{% if i == 1 %}{% continue %}{% endif %}{{ i }}{% "
+     "endfor %}",
+     "02"},
+    {"{% for i in [[1,[2]],3] recursive %}{{ loop.depth }}{% if i is iterable %}<{{ loop(i) }}>{% else %}{{ i }}{% "
+     "endif %}{% endfor %}",
+     "1<212<32>>13"},
     {"{% set x = 0 %}{% for i in l %}{{ x }}{% set x = i %}{{ x }}{% endfor %}{{ x }}", "0301020"},
     {"{% set ns = namespace(x=0) %}{% for i in l %}{% set ns.x = ns.x + i %}{% endfor %}{{ ns.x }}", "6"},
     {"{% set a, b = 1, 2 %}{{ a }}{{ b }}", "12"},
@@ -64,7 +70,8 @@ static const pair statements[] = {
     {"{% print 1, 2 %}", "12"},
     {"{% if false %}{{ x|nosuch }}{% endif %}ok", "ok"},
     {"{{ x|nosuch if false else 'fine' }}", "fine"},
-    {"{% for x in users|groupby('age') %}{{ x.grouper }}:{% for y in x.list %}{{ y.name }}{% endfor %};{% endfor %}", "25:Al;30:bobcy;"},
+    {"{% for x in users|groupby('age') %}{{ x.grouper }}:{% for y in x.list %}{{ y.name }}{% endfor %};{% endfor %}",
+     "25:Al;30:bobcy;"},
 };
 
 /* What a generator gives is read once, and only as far as the loop went. */
@@ -77,7 +84,8 @@ static const pair generators[] = {
 
 /* Macros, their arguments and scopes, call blocks. */
 static const pair macros[] = {
-    {"{% macro f(a,b=2) %}{{ a }}-{{ b }}{% endmacro %}{{ f(1) }}|{{ f(1,3) }}|{{ f(b=5,a=4) }}|{{ f() }}", "1-2|1-3|4-5|-2"},
+    {"{% macro f(a,b=2) %}{{ a }}-{{ b }}{% endmacro %}{{ f(1) }}|{{ f(1,3) }}|{{ f(b=5,a=4) }}|{{ f() }}",
+     "1-2|1-3|4-5|-2"},
     {"{% macro f() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ f(1,2,a=3) }}", "(1, 2){'a': 3}"},
     {"{% macro f() %}[{{ caller(5) }}]{% endmacro %}{% call(x) f() %}in{{ x }}{% endcall %}", "[in5]"},
     {"{% macro f() %}{% if caller is defined %}y{% else %}n{% endif %}{% endmacro %}{{ f() }}", "n"},

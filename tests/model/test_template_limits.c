@@ -23,7 +23,8 @@ static void expect_limit(const char *text, size_t n, const char *name) {
     if (st != HONE_ERR_LIMIT || err.position < 1) print_error("%s: %d %s\n", name, st, err.message);
     assert_int_equal(st, HONE_ERR_LIMIT);
     assert_int_equal(out.n, 0);
-    assert_true(hone_clock_seconds() - start < 60); /* sanitizers and a busy machine included; alone it is about a second */
+    assert_true(hone_clock_seconds() - start <
+                60); /* sanitizers and a busy machine included; alone it is about a second */
     hone_buf_free(&out);
 }
 

@@ -81,7 +81,8 @@ static const pair literals[] = {
     {"{1: 'a', 1.0: 'b', true: 'c'}", "{1: 'c'}"},
     {"'a' 'b'", "ab"},
     {"'\\x41\\u00e9\\U0001F600\\101\\q'", "Aé😀A\\q"},
-    {"['it\\'s', \"q\\\"\", 'both\\'\"', '\\n\\r\\t\\\\', '\\x00\\x7f\\u200bé世']", "[\"it's\", 'q\"', 'both\\'\"', '\\n\\r\\t\\\\', '\\x00\\x7f\\u200bé世']"},
+    {"['it\\'s', \"q\\\"\", 'both\\'\"', '\\n\\r\\t\\\\', '\\x00\\x7f\\u200bé世']",
+     "[\"it's\", 'q\"', 'both\\'\"', '\\n\\r\\t\\\\', '\\x00\\x7f\\u200bé世']"},
     {"nested", "{'x': [1, {'y': 'z\\n\"q\\''}], 'k': None, 'b': True, 'f': 1.0}"},
     {"range(1, 10, 2)", "range(1, 10, 2)"},
     {"range(10)[2:5]", "range(2, 5)"},
@@ -165,7 +166,8 @@ static const pair methods[] = {
 
 /* The % operator and str.format. */
 static const pair formats[] = {
-    {"'%5.2f|%-5s|%05d|%x|%X|%o|%e|%g|%+d|% d' % (3.14159, 'ab', 42, 255, 255, 8, 12345.678, 0.0001, 5, 5)", " 3.14|ab   |00042|ff|FF|10|1.234568e+04|0.0001|+5| 5"},
+    {"'%5.2f|%-5s|%05d|%x|%X|%o|%e|%g|%+d|% d' % (3.14159, 'ab', 42, 255, 255, 8, 12345.678, 0.0001, 5, 5)",
+     " 3.14|ab   |00042|ff|FF|10|1.234568e+04|0.0001|+5| 5"},
     {"'%(a)s%%' % {'a': 1}", "1%"},
     {"'%r' % 'q'", "'q'"},
     {"'%c%c' % (65, 'z')", "Az"},
@@ -174,7 +176,9 @@ static const pair formats[] = {
     {"'{0} {1} {0}'.format(1, 2)", "1 2 1"},
     {"'{a} {b[0]} {c.x}'.format(a=1, b=[5], c={'x': 3})", "1 5 3"},
     {"'{:>5}|{:<5}|{:^5}|{:*^7}'.format('a', 'b', 'c', 'd')", "    a|b    |  c  |***d***"},
-    {"'{:05d} {:+} {:,} {:x} {:#x} {:b} {:o} {:e} {:.2f} {:.3g} {:%} {:.1%}'.format(42, 5, 1234567, 255, 255, 5, 8, 12345.6789, 3.14159, 0.00012345, 0.5, 0.123)", "00042 +5 1,234,567 ff 0xff 101 10 1.234568e+04 3.14 0.000123 50.000000% 12.3%"},
+    {"'{:05d} {:+} {:,} {:x} {:#x} {:b} {:o} {:e} {:.2f} {:.3g} {:%} {:.1%}'.format(42, 5, 1234567, 255, 255, 5, 8, "
+     "12345.6789, 3.14159, 0.00012345, 0.5, 0.123)",
+     "00042 +5 1,234,567 ff 0xff 101 10 1.234568e+04 3.14 0.000123 50.000000% 12.3%"},
     {"'{!r} {{}} {:{w}}|'.format('a', 'b', w=3)", "'a' {} b  |"},
     {"'{:,.2f} {:_}'.format(1234567.891, 1234567)", "1,234,567.89 1_234_567"},
     {"'{} {:d}'.format(true, true)", "True 1"},
@@ -261,7 +265,8 @@ static const pair sequences[] = {
 /* tojson as json.dumps writes it. */
 static const pair json[] = {
     {"nested|tojson", "{\"x\": [1, {\"y\": \"z\\n\\\"q'\"}], \"k\": null, \"b\": true, \"f\": 1.0}"},
-    {"nested|tojson(indent=2)", "{\n  \"x\": [\n    1,\n    {\n      \"y\": \"z\\n\\\"q'\"\n    }\n  ],\n  \"k\": null,\n  \"b\": true,\n  \"f\": 1.0\n}"},
+    {"nested|tojson(indent=2)", "{\n  \"x\": [\n    1,\n    {\n      \"y\": \"z\\n\\\"q'\"\n    }\n  ],\n  \"k\": "
+                                "null,\n  \"b\": true,\n  \"f\": 1.0\n}"},
     {"[[], {}]|tojson(indent=1)", "[\n [],\n {}\n]"},
     {"u|tojson", "\"Grüße 世界\""},
     {"'é\\x7f😀'|tojson(ensure_ascii=true)", "\"\\u00e9\\u007f\\ud83d\\ude00\""},
@@ -270,7 +275,8 @@ static const pair json[] = {
     {"d|tojson(sort_keys=true)", "{\"a\": 1, \"b\": 2, \"items\": 5}"},
     {"{1: 2, none: 3, true: 4, 1.5: 5}|tojson", "{\"1\": 4, \"null\": 3, \"1.5\": 5}"},
     {"[1.0, 1e100, none, true, (1, 2)]|tojson", "[1.0, 1e+100, null, true, [1, 2]]"},
-    {"nested|tojson(indent='\\t')", "{\n\t\"x\": [\n\t\t1,\n\t\t{\n\t\t\t\"y\": \"z\\n\\\"q'\"\n\t\t}\n\t],\n\t\"k\": null,\n\t\"b\": true,\n\t\"f\": 1.0\n}"},
+    {"nested|tojson(indent='\\t')", "{\n\t\"x\": [\n\t\t1,\n\t\t{\n\t\t\t\"y\": \"z\\n\\\"q'\"\n\t\t}\n\t],\n\t\"k\": "
+                                    "null,\n\t\"b\": true,\n\t\"f\": 1.0\n}"},
     {"d|tojson(false, 0)", "{\n\"b\": 2,\n\"a\": 1,\n\"items\": 5\n}"},
 };
 
@@ -321,15 +327,9 @@ static void test_json(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arithmetic),
-        cmocka_unit_test(test_operators),
-        cmocka_unit_test(test_literals),
-        cmocka_unit_test(test_lookups),
-        cmocka_unit_test(test_methods),
-        cmocka_unit_test(test_formats),
-        cmocka_unit_test(test_filters),
-        cmocka_unit_test(test_sequences),
-        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_operators), cmocka_unit_test(test_literals),
+        cmocka_unit_test(test_lookups),    cmocka_unit_test(test_methods),   cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_filters),    cmocka_unit_test(test_sequences), cmocka_unit_test(test_json),
     };
     return cmocka_run_group_tests_name("model template values", tests, NULL, NULL);
 }

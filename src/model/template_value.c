@@ -263,6 +263,7 @@ static uint64_t hash_text(const jinja_string *s) {
 /* Equal keys must have equal hashes, so 1, 1.0 and True go one way. */
 static bool hash_of(jinja_run *run, jinja_value v, uint64_t *out) {
     int64_t whole;
+    *out = 0;
     switch ((jinja_type)v.type) {
     case JINJA_BOOL: *out = mix(v.as.boolean ? 1 : 0); return true;
     case JINJA_INT: *out = mix((uint64_t)v.as.integer); return true;

@@ -41,7 +41,7 @@ static void write_file(hone_buf *b, const lie *l) {
     fixture_u64(b, l->string_bytes), hone_buf_text(b, "one"), fixture_string(b, "");
     fixture_string(b, "k.ints"), fixture_u32(b, 9), fixture_u32(b, 5), fixture_u64(b, 3);
     fixture_u32(b, 1), fixture_u32(b, (uint32_t)-2), fixture_u32(b, 3);
-    const uint64_t shape_a[4] = {l->shape_a0, l->shape_a1, 1, 1}, shape_b[1] = {32};
+    const uint64_t shape_a[5] = {l->shape_a0, l->shape_a1, 1, 1, 1}, shape_b[1] = {32};
     fixture_gguf_tensor(b, "a", l->dims_a, shape_a, l->type_a, l->offset_a);
     fixture_gguf_tensor(b, l->name_b, 1, shape_b, 8, l->offset_b);
     fixture_pad(b, 32);

@@ -266,13 +266,18 @@ static hone_status positive_rank(double r, const char *where, uint32_t *out, hon
     return HONE_OK;
 }
 
-static hone_status apply_module(hone_adapter *a, uint32_t l, hone_module m, const json_t *config, hone_error *err) {
+static hone_status apply_module(hone_adapter *a, const hone_arch *arch, uint32_t l, hone_module m, const json_t *config,
+                                hone_error *err) {
     char path[96];
     bool wanted = false;
     hone_lora *lora = &a->lora[l][m];
     snprintf(path, sizeof(path), "model.layers.%u.%s", l, hone_module_path(m));
     hone_status s = targeted(config, path, &wanted, err);
     if (s || !wanted) return s;
+    if (arch->no_adapter >> m & 1)
+        return hone_fail(err, HONE_ERR_UNSUPPORTED,
+                         "%s: family %s stores it fused or under another name, adapters on it are not supported",
+                         hone_module_name(m), arch->family);
     double rank = a->rank, alpha = (double)a->alpha;
     if ((s = pattern_value(json_object_get(config, "rank_pattern"), "rank_pattern", path, &rank, err))) return s;
     if ((s = pattern_value(json_object_get(config, "alpha_pattern"), "alpha_pattern", path, &alpha, err))) return s;
@@ -305,7 +310,8 @@ hone_status adapter_config_apply(hone_adapter *a, const hone_arch *arch, const j
         return hone_fail(err, HONE_ERR_FORMAT, "'target_modules' is missing: it says which modules the adapter has");
     for (uint32_t l = 0; l < a->n_layer; l++)
         for (uint32_t m = 0; m < HONE_MOD_COUNT; m++)
-            if (adapter_module_exists(arch, (hone_module)m) && (s = apply_module(a, l, (hone_module)m, config, err)))
+            if (adapter_module_exists(arch, (hone_module)m) &&
+                (s = apply_module(a, arch, l, (hone_module)m, config, err)))
                 return s;
     if (a->max_rank == 0) return hone_fail(err, HONE_ERR_FORMAT, "'target_modules' names no module of this model");
     return HONE_OK;

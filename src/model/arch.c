@@ -58,6 +58,7 @@ static const field arch_fields[] = {
     A(logit_scale, F32),
     A(logit_softcap, F32),
     A(tied, BOOL),
+    A(no_adapter, U32),
     A(bos, I32),
     A(pad, I32),
 };

@@ -105,6 +105,9 @@ typedef struct {
     float logit_softcap;  /* 0: none */
     bool tied;            /* the head is the embedding */
 
+    uint32_t no_adapter; /* bit m: module m is stored fused with others or under a name of the family's own, so that
+                            PEFT's adapters of this model name something else; adapters on it are refused */
+
     int32_t bos, eos[8], n_eos, pad; /* as the configuration says; -1 none */
 } hone_arch;
 

@@ -266,6 +266,18 @@ static void test_refusals(void **state) {
     hone_error err = {0};
     assert_int_equal(read_with(ALL, all_but_q_of_0, HONE_F32, &err), HONE_ERR_FORMAT);
     assert_non_null(strstr(err.message, "layers.0.self_attn.q_proj.lora_A.weight is missing"));
+
+    /* PEFT's adapter of a fused matrix is another thing than three of its parts. */
+    hone_arch *fused = tiny();
+    hone_adapter_config c = all_modules();
+    hone_adapter *a = NULL;
+    fused->no_adapter = 1u << HONE_MOD_K;
+    assert_int_equal(hone_adapter_new(&a, fused, &c, &err), HONE_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "k_proj"));
+    c.target[HONE_MOD_K] = false;
+    assert_int_equal(hone_adapter_new(&a, fused, &c, &err), HONE_OK);
+    hone_adapter_free(a);
+    hone_free(fused);
 #undef ALL
 }
 

@@ -200,7 +200,7 @@ static hone_status rope_divisor(hone_rope *o, uint32_t which, const json_t *r, c
     return HONE_OK;
 }
 
-static hone_status rope_of(hone_rope *o, const hone_arch *a, const json_t *r, const json_t *c, double theta,
+static hone_status rope_of(hone_rope *o, const hone_arch *a, const json_t *r, const json_t *c, const family_defaults *d,
                            hone_error *err) {
     static const struct {
         const char *name;
@@ -211,6 +211,7 @@ static hone_status rope_of(hone_rope *o, const hone_arch *a, const json_t *r, co
     hone_status s;
     const char *type = NULL;
     double partial = 1, outer = 0;
+    const double theta = d->theta != 0 ? d->theta : 10000.0;
     if ((s = hone_json_get_string(r, "type", &type, "default", err))) return s;
     if ((s = hone_json_get_string(r, "rope_type", &type, type, err))) return s;
     size_t i = 0;
@@ -221,7 +222,7 @@ static hone_status rope_of(hone_rope *o, const hone_arch *a, const json_t *r, co
 
     if ((s = hone_json_get_real(c, "rope_theta", &outer, theta, err))) return s;
     if ((s = hone_json_get_real(r, "rope_theta", &o->theta, outer, err))) return s;
-    if ((s = hone_json_get_real(c, "partial_rotary_factor", &partial, 1, err))) return s;
+    if ((s = hone_json_get_real(c, "partial_rotary_factor", &partial, d->partial != 0 ? d->partial : 1, err))) return s;
     if ((s = hone_json_get_real(r, "partial_rotary_factor", &partial, partial, err))) return s;
     if (!(partial > 0 && partial <= 1))
         return hone_fail(err, HONE_ERR_FORMAT, "partial_rotary_factor is %g, allowed is over 0 to 1", partial);
@@ -234,17 +235,32 @@ static hone_status rope_of(hone_rope *o, const hone_arch *a, const json_t *r, co
     return rope_divisor(o, 1, r, "long_factor", err);
 }
 
-static hone_status family_rope(hone_arch *a, const json_t *c, double theta, hone_error *err) {
+static hone_status family_rope(hone_arch *a, const json_t *c, const family_defaults *d, hone_error *err) {
     const json_t *r = json_object_get(c, "rope_parameters");
     if (!json_is_object(r)) r = json_object_get(c, "rope_scaling");
     if (r && !json_is_null(r) && !json_is_object(r))
         return hone_fail(err, HONE_ERR_FORMAT, "rope_parameters or rope_scaling must be an object");
     const json_t *full = json_object_get(r, "full_attention"), *local = json_object_get(r, "sliding_attention");
-    if (!json_is_object(full) && !json_is_object(local)) return rope_of(&a->rope[0], a, r, c, theta, err);
+    if (!json_is_object(full) && !json_is_object(local)) return rope_of(&a->rope[0], a, r, c, d, err);
     /* One table for each kind of layer; which layer uses which is settled once the windows are known. */
     a->n_rope = 2;
-    const hone_status s = rope_of(&a->rope[0], a, json_is_object(full) ? full : local, c, theta, err);
-    return s ? s : rope_of(&a->rope[1], a, json_is_object(local) ? local : full, c, theta, err);
+    const hone_status s = rope_of(&a->rope[0], a, json_is_object(full) ? full : local, c, d, err);
+    return s ? s : rope_of(&a->rope[1], a, json_is_object(local) ? local : full, c, d, err);
+}
+
+hone_status family_local_rope(hone_arch *a, const json_t *c, const char *key, double otherwise, hone_error *err) {
+    if (a->n_rope == 2) return HONE_OK;
+    a->n_rope = 2;
+    a->rope[1] = (hone_rope){.theta = otherwise, .rot = a->rope[0].rot, .original_length = a->max_position};
+    return key ? hone_json_get_real(c, key, &a->rope[1].theta, otherwise, err) : HONE_OK;
+}
+
+void family_every_nth_full(hone_arch *a, uint32_t window, uint32_t n) {
+    for (uint32_t l = 0; l < a->n_layer; l++) a->layer[l].window = n && (l + 1) % n == 0 ? 0 : window;
+}
+
+void family_interleaved(hone_arch *a) {
+    for (uint32_t i = 0; i < a->n_rope; i++) a->rope[i].interleaved = true;
 }
 
 hone_status family_config(hone_arch *a, const json_t *c, const family_defaults *d, hone_error *err) {
@@ -297,7 +313,7 @@ hone_status family_config(hone_arch *a, const json_t *c, const family_defaults *
     a->bos = (int32_t)bos;
     a->pad = (int32_t)pad;
     if ((s = add_eos(a, json_object_get(c, "eos_token_id"), err))) return s;
-    return family_rope(a, c, d->theta != 0 ? d->theta : 10000.0, err);
+    return family_rope(a, c, d, err);
 }
 
 /* ---- GGUF ---- */
@@ -441,7 +457,7 @@ hone_status family_gguf(hone_arch *a, const hone_gguf *g, hone_error *err) {
 
 /* ---- finding ---- */
 
-static const hone_family *const families[] = {FAMILIES NULL};
+static const hone_family *const families[] = {FAMILIES(FAMILY_ADDRESS) NULL};
 
 const hone_family *const *hone_family_all(void) {
     return families;
@@ -526,6 +542,10 @@ hone_status hone_family_from_config(hone_arch *arch, hone_layout *layout, const 
     if (s == HONE_OK && generation_config) s = add_eos(arch, json_object_get(generation_config, "eos_token_id"), err);
     for (uint32_t l = 0; s == HONE_OK && arch->n_rope == 2 && l < arch->n_layer; l++)
         if (arch->layer[l].rope == 0 && arch->layer[l].window) arch->layer[l].rope = 1;
+    for (uint32_t m = 0; m < HONE_MOD_COUNT; m++)
+        if (layout->names.linear[m].part != HONE_PART_ALL ||
+            strcmp(layout->names.linear[m].name, family_hf_names.linear[m].name) != 0)
+            arch->no_adapter |= 1u << m;
     return s ? s : hone_arch_check(arch, err);
 }
 

@@ -71,6 +71,7 @@ typedef struct {
     uint32_t n_kv_head;    /* 0: num_attention_heads */
     double theta;          /* 0: 10000 */
     double eps;            /* 0: 1e-6 */
+    double partial;        /* partial_rotary_factor; 0: 1 */
     uint32_t max_position; /* 0: 2048 */
     const char *act;       /* NULL: silu */
     const char *act_key;   /* NULL: hidden_act */
@@ -82,6 +83,15 @@ hone_status family_config(hone_arch *a, const json_t *c, const family_defaults *
 
 /* layer_types where present: sliding_attention layers get the window.  *found tells whether it was. */
 hone_status family_layer_types(hone_arch *a, const json_t *c, uint32_t window, bool *found, hone_error *err);
+
+/* A second rope table, unscaled, for layers with a window, unless the configuration has given one by layer type: its
+ * base by key (may be NULL), else otherwise. */
+hone_status family_local_rope(hone_arch *a, const json_t *c, const char *key, double otherwise, hone_error *err);
+
+/* Every nth layer is full, the others have the window (0: all are full). */
+void family_every_nth_full(hone_arch *a, uint32_t window, uint32_t n);
+
+void family_interleaved(hone_arch *a);
 
 /* sliding_window: absent gives otherwise, null gives 0. */
 hone_status family_window(const json_t *c, uint32_t otherwise, uint32_t *out, hone_error *err);

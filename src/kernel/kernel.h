@@ -78,7 +78,7 @@ typedef struct hone_kernels {
     size_t (*act_bytes)(const hone_weight *w,
                         uint32_t m); /* for m rows; grows with m; multiples of HONE_PANEL rows are whole */
     void (*act_lay)(const hone_weight *w, const float *x, size_t ldx, uint32_t m, uint32_t m0, uint32_t m1,
-                    void *act); /* rows m0..m1 of m */
+                    void *act); /* rows m0..m1 of m; x is row 0; m0 is a multiple of HONE_PANEL */
 
     /* y[m, n0..n1] = x W^T.  y points at column 0. */
     void (*linear)(const hone_weight *w, const void *act, uint32_t m, float *y, size_t ldy, uint32_t n0, uint32_t n1);

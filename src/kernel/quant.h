@@ -51,4 +51,15 @@ static inline float kernel_quantise_scale(float largest, float *inverse) {
     return largest < 0x1p-110f ? 0.0f : largest / 127.0f;
 }
 
+/* Where one input of a row is many times the rest, its block's step is too wide for the others, and the product's noise
+ * is mostly that of such blocks.  A block whose largest input is over twice the mean of all blocks' largest is coarse:
+ * what its integers left over is kept in a second set of integers, in 254ths of the step, and multiplied as well.  The
+ * mean is summed in order of K, so that all sets agree; it is no number where an input is none, and nothing is coarse
+ * then. */
+#define KERNEL_FINE_STEPS 254.0f
+
+static inline float kernel_coarse_limit(float sum_of_largest, uint32_t n_block) {
+    return 2.0f * (sum_of_largest / (float)n_block);
+}
+
 #endif

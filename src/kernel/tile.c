@@ -46,7 +46,7 @@ uint32_t tile_act_kind_of(const hone_weight *w) {
 
 size_t tile_act_bytes(const hone_weight *w, uint32_t m) {
     const size_t tiles = m / TILE_ROWS + (m % TILE_ROWS != 0);
-    return tiles * tile_steps(w->k) * tile_act_step_bytes(tile_act_kind(w));
+    return tiles * tile_act_tile_bytes(tile_act_kind(w), tile_steps(w->k));
 }
 
 /* ---- One step of one panel ----------------------------------------------------------------------------------------

@@ -10,9 +10,13 @@
  * TILE_U8 step is half of an AMX tile.
  *
  * Activations: tiles of 16 rows, each tile walking K in the same steps of 32, so that a row is at a constant distance:
- *   ACT_F32    [2][16 rows][16 k] f32      ACT_BF16  [16 rows][32 k] bf16      ACT_INT8  act_block below */
+ *   ACT_F32    [2][16 rows][16 k] f32      ACT_BF16  [16 rows][32 k] bf16      ACT_INT8  act_block below
+ * An ACT_INT8 tile goes on with the fine parts of coarse blocks (quant.h): act_block [n_step], zero for rows whose
+ * block is not coarse and unset where no row's is, then which rows are, as bits: uint16_t [n_step]. */
 #ifndef HONE_KERNEL_TILE_H
 #define HONE_KERNEL_TILE_H
+
+#include <string.h>
 
 #include "kernel/kernel.h"
 #include "kernel/quant.h"
@@ -60,7 +64,27 @@ static inline uint32_t tile_steps(uint32_t k) {
     return k / TILE_K + (k % TILE_K != 0);
 }
 
-/* Rows whose activations should stay in the second cache while panels pass by: whole tiles. */
+static inline size_t tile_act_tile_bytes(act_kind kind, uint32_t n_step) {
+    const size_t bytes = n_step * tile_act_step_bytes(kind);
+    return kind == ACT_INT8 ? 2 * bytes + (n_step * sizeof(uint16_t) + 63) / 64 * 64 : bytes;
+}
+
+/* Rows of each step that have a fine part, in a tile of ACT_INT8. */
+static inline uint16_t *tile_fine_rows(const act_block *tile, uint32_t n_step) {
+    return (uint16_t *)(uintptr_t)(tile + 2 * (size_t)n_step);
+}
+
+/* The fine part of row r in this step, all of it zero when r is the first; rows of a tile are laid in order. */
+static inline act_block *tile_fine_row(act_block *tile, uint32_t n_step, uint32_t step, uint32_t r) {
+    uint16_t *rows = tile_fine_rows(tile, n_step) + step;
+    act_block *fine = tile + n_step + step;
+    if (*rows == 0) memset(fine, 0, sizeof(*fine));
+    *rows = (uint16_t)(*rows | 1u << r);
+    return fine;
+}
+
+/* Rows whose activations should stay in the second cache while panels pass by: whole tiles.  Few fine parts are read.
+ */
 static inline uint32_t tile_rows_at_once(size_t act_tile_bytes) {
     const size_t tiles = 393216u / act_tile_bytes;
     return TILE_ROWS * (uint32_t)(tiles < 2 ? 2 : tiles);

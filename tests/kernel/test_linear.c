@@ -73,6 +73,34 @@ static void test_product(void **state) {
     for_each_weight(check_product);
 }
 
+/* One input that is 64 times the rest does not coarsen its block: the bound of the others holds. */
+static void check_outlier(const hone_kernels *s, const hone_weight *w, const matrix *x) {
+    if (!kernel_quantised(w->dtype) || w->k < 96) return;
+    enum { M = 19 };
+    float *in = random_floats((size_t)M * w->k);
+    for (uint32_t i = 0; i < M; i++) in[(size_t)w->k * i + i * 37 % w->k] = i % 2 ? 64.0f : -64.0f;
+    float *y = linear(s, w, in, M);
+    for (uint32_t i = 0; i < M; i++)
+        for (uint32_t n = 0; n < w->n; n++) {
+            double sum = 0, size = 0;
+            for (uint32_t k = 0; k < w->k; k++) {
+                const double v = (double)x->wide[(size_t)w->k * n + k];
+                sum += v * (double)in[(size_t)w->k * i + k];
+                size += fabs(v);
+            }
+            const double d = fabs(sum - (double)y[(size_t)w->n * i + n]);
+            if (!(d <= size * 0.5 / 127 + 1e-4 * size))
+                fail_msg("%s %s: row %u output %u is off by %g, bound %g", s->name, hone_dtype_name(w->dtype), i, n, d,
+                         size * 0.5 / 127);
+        }
+    hone_free(in);
+    hone_free(y);
+}
+static void test_outlier(void **state) {
+    (void)state;
+    for_each_weight(check_outlier);
+}
+
 /* int8 and f32 arithmetic is one order of operations in all sets: the bits of ref.  bf16 units round in their own way.
  */
 static void check_ref(const hone_kernels *s, const hone_weight *w, const matrix *x) {
@@ -81,6 +109,8 @@ static void check_ref(const hone_kernels *s, const hone_weight *w, const matrix 
     const uint32_t m = 21;
     float *in = random_floats((size_t)m * w->k);
     for (uint32_t k = 0; k < w->k; k++) in[k] *= k % 64 < 32 ? 1e-38f : 100.0f; /* uneven blocks, one near zero */
+    if (kernel_quantised(w->dtype))                                             /* and some coarse ones */
+        for (uint32_t i = 0; i < m; i += 4) in[(size_t)w->k * i + i * 29 % w->k] = -3000.0f;
     float *y = linear(s, w, in, m), *yr = linear(ref, &wr, in, m);
     if (w->precision == HONE_PRECISION_SERVING && w->dtype == HONE_BF16) {
         for (size_t i = 0; i < (size_t)m * w->n; i++)
@@ -105,6 +135,8 @@ static void check_invariance(const hone_kernels *s, const hone_weight *w, const 
     (void)x;
     enum { MOST = 40 };
     float *in = random_floats((size_t)MOST * w->k), *turned = random_floats((size_t)MOST * w->k);
+    for (uint32_t i = 0; i < MOST; i++) /* some rows have blocks with a fine part, each in another place */
+        if (i % 3 == 1) in[(size_t)w->k * i + i * 37 % w->k] *= 60.0f;
     float *whole = linear(s, w, in, MOST), *one = hone_zalloc(w->n, sizeof(*one));
     for (uint32_t m = 1; m < MOST; m += m < 18 ? 1 : 5) {
         float *y = linear(s, w, in, m);
@@ -117,12 +149,12 @@ static void check_invariance(const hone_kernels *s, const hone_weight *w, const 
     for (uint32_t i = 0; i < MOST; i++)
         assert_bits(y + (size_t)w->n * i, whole + (size_t)w->n * (MOST - 1 - i), w->n, "%s %s: order of rows\n",
                     s->name, hone_dtype_name(w->dtype));
-    /* Activations laid in odd ranges, outputs in ranges, an output stride of its own. */
+    /* Activations laid in ranges, outputs in ranges, an output stride of its own. */
     void *act = hone_alloc_aligned(1, s->act_bytes(w, MOST));
     const size_t ldy = w->n + 3;
     float *wide = hone_zalloc(ldy * MOST, sizeof(*wide));
-    s->act_lay(w, in, w->k, MOST, 21, MOST, act);
-    s->act_lay(w, in, w->k, MOST, 0, 21, act);
+    s->act_lay(w, in, w->k, MOST, 32, MOST, act);
+    s->act_lay(w, in, w->k, MOST, 0, 32, act);
     for (uint32_t n = 0; n < w->n; n += HONE_PANEL) {
         const uint32_t end = w->n - n < HONE_PANEL ? w->n : n + HONE_PANEL;
         s->linear(w, act, MOST, wide, ldy, n, end);
@@ -273,13 +305,10 @@ static void test_dx(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_product),
-        cmocka_unit_test(test_ref),
-        cmocka_unit_test(test_invariance),
-        cmocka_unit_test(test_refuses_not_finite),
-        cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_bad_rows_stay_alone),
+        cmocka_unit_test(test_rows),       cmocka_unit_test(test_product),
+        cmocka_unit_test(test_outlier),    cmocka_unit_test(test_ref),
+        cmocka_unit_test(test_invariance), cmocka_unit_test(test_refuses_not_finite),
+        cmocka_unit_test(test_sizes),      cmocka_unit_test(test_bad_rows_stay_alone),
         cmocka_unit_test(test_dx),
     };
     return cmocka_run_group_tests_name("kernel linear", tests, NULL, NULL);

@@ -58,6 +58,7 @@ INLINE void panel_tile(const format f, const uint8_t *panel, uint32_t n_step, co
     const size_t step_bytes = q_bytes + (1u + (f.pairs ? 1u : 0u) + (f.has_minimum ? 1u : 0u)) * scale_bytes;
     uint8_t bytes[512] __attribute__((aligned(64)));
     int32_t sum[16 * 16] __attribute__((aligned(64))), high[16 * 16] __attribute__((aligned(64)));
+    const uint16_t *fine_rows = tile_fine_rows(x, n_step);
     __m512 acc[16];
     for (uint32_t i = 0; i < 16; i++) acc[i] = _mm512_setzero_ps();
     for (uint32_t s = 0; s < n_step; s++, panel += step_bytes, x++) {
@@ -66,25 +67,29 @@ INLINE void panel_tile(const format f, const uint8_t *panel, uint32_t n_step, co
             unpack(panel, bytes);
             w = bytes;
         }
-        tile_product(x->q[0], w, sum);
-        if (f.pairs) tile_product(x->q[0] + 16, w + 256, high);
         const __m512 scale = load_scale(f.half_scales, scales);
         const __m512 scale_high = f.pairs ? load_scale(f.half_scales, scales + scale_bytes) : scale;
         const __m512 minimum = f.has_minimum ? load_scale(f.half_scales, scales + scale_bytes) : scale;
+        /* The block, then its fine part where a row has one: zeros for the rows that have none. */
+        for (const act_block *part = x;; part += n_step) {
+            tile_product(part->q[0], w, sum);
+            if (f.pairs) tile_product(part->q[0] + 16, w + 256, high);
 #pragma GCC unroll 16
-        for (uint32_t i = 0; i < 16; i++) {
-            const __m512 xs = _mm512_set1_ps(x->scale[i]);
-            const int32_t all = x->minus_sum[i], low = x->minus_low_sum[i];
-            __m512i v = _mm512_load_si512((const void *)(sum + 16 * i));
-            if (f.offset_shift)
-                v = _mm512_add_epi32(v, _mm512_slli_epi32(_mm512_set1_epi32(f.pairs ? low : all), f.offset_shift));
-            acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(scale, xs), _mm512_cvtepi32_ps(v), acc[i]);
-            if (f.pairs) {
-                const __m512i u = _mm512_add_epi32(_mm512_load_si512((const void *)(high + 16 * i)),
-                                                   _mm512_slli_epi32(_mm512_set1_epi32(all - low), f.offset_shift));
-                acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(scale_high, xs), _mm512_cvtepi32_ps(u), acc[i]);
+            for (uint32_t i = 0; i < 16; i++) {
+                const __m512 xs = _mm512_set1_ps(part->scale[i]);
+                const int32_t all = part->minus_sum[i], low = part->minus_low_sum[i];
+                __m512i v = _mm512_load_si512((const void *)(sum + 16 * i));
+                if (f.offset_shift)
+                    v = _mm512_add_epi32(v, _mm512_slli_epi32(_mm512_set1_epi32(f.pairs ? low : all), f.offset_shift));
+                acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(scale, xs), _mm512_cvtepi32_ps(v), acc[i]);
+                if (f.pairs) {
+                    const __m512i u = _mm512_add_epi32(_mm512_load_si512((const void *)(high + 16 * i)),
+                                                       _mm512_slli_epi32(_mm512_set1_epi32(all - low), f.offset_shift));
+                    acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(scale_high, xs), _mm512_cvtepi32_ps(u), acc[i]);
+                }
+                if (f.has_minimum) acc[i] = _mm512_fmadd_ps(minimum, _mm512_set1_ps(part->scaled_sum[i]), acc[i]);
             }
-            if (f.has_minimum) acc[i] = _mm512_fmadd_ps(minimum, _mm512_set1_ps(x->scaled_sum[i]), acc[i]);
+            if (part != x || fine_rows[s] == 0) break;
         }
     }
     for (uint32_t i = 0; i < m; i++) _mm512_mask_storeu_ps(y + ldy * i, mask, acc[i]);
@@ -116,8 +121,8 @@ static tile_function *const functions[HONE_DTYPE_COUNT] = {
 /* All 16 rows of a tile are multiplied; those beyond m are whatever the memory holds, and dropped. */
 static void linear_int8(const hone_weight *w, const tile_shape *shape, const uint8_t *act, uint32_t m, float *y,
                         size_t ldy, uint32_t n0, uint32_t n1) {
-    const size_t tile_bytes = shape->n_step * sizeof(act_block);
-    const uint32_t rows = tile_rows_at_once(tile_bytes);
+    const size_t tile_bytes = tile_act_tile_bytes(ACT_INT8, shape->n_step);
+    const uint32_t rows = tile_rows_at_once(shape->n_step * sizeof(act_block));
     amx_configure(TILE_ROWS, shape->groups == 2 ? 16 : 32);
     for (uint32_t i0 = 0; i0 < m; i0 += rows) {
         const uint32_t i1 = m - i0 < rows ? m : i0 + rows;

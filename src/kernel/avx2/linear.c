@@ -23,35 +23,52 @@ static int32_t sum_of_ints(__m256i v) {
     return _mm_cvtsi128_si32(q);
 }
 
-static void lay_int8(const float *x, uint32_t k, act_block *to, uint32_t r) {
+static float largest_of(const float *x) {
     const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
-    for (uint32_t i = 0; i < k; i += TILE_K, to++) {
-        __m256 v[4];
-        __m256i bits = _mm256_setzero_si256(), q[4];
-        for (uint32_t j = 0; j < 4; j++) {
-            v[j] = _mm256_loadu_ps(x + i + 8 * j);
-            bits = _mm256_max_epi32(bits, _mm256_and_si256(_mm256_castps_si256(v[j]), magnitude));
-        }
-        __m128i top = _mm_max_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
-        top = _mm_max_epi32(top, _mm_shuffle_epi32(top, 0x4e));
-        top = _mm_max_epi32(top, _mm_shuffle_epi32(top, 0xb1));
-        const int32_t largest_bits = _mm_cvtsi128_si32(top); /* by bits: NaN is the largest of all */
-        float largest, inverse;
-        memcpy(&largest, &largest_bits, 4);
-        const float scale = kernel_quantise_scale(largest, &inverse);
-        const __m256 by = _mm256_set1_ps(inverse);
+    __m256i bits = _mm256_setzero_si256();
+    for (uint32_t j = 0; j < 4; j++)
+        bits = _mm256_max_epi32(bits, _mm256_and_si256(_mm256_castps_si256(_mm256_loadu_ps(x + 8 * j)), magnitude));
+    __m128i top = _mm_max_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
+    top = _mm_max_epi32(top, _mm_shuffle_epi32(top, 0x4e));
+    top = _mm_max_epi32(top, _mm_shuffle_epi32(top, 0xb1));
+    const int32_t largest_bits = _mm_cvtsi128_si32(top); /* by bits: NaN is the largest of all */
+    float largest;
+    memcpy(&largest, &largest_bits, 4);
+    return largest;
+}
+
+static void put_block(act_block *to, uint32_t r, const __m256i q[4], float scale) {
+    const int32_t low = sum_of_ints(_mm256_add_epi32(q[0], q[1]));
+    const int32_t sum = low + sum_of_ints(_mm256_add_epi32(q[2], q[3]));
+    const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
+    _mm256_storeu_si256((__m256i *)(void *)to->q[r],
+                        _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+    to->scale[r] = scale;
+    to->scaled_sum[r] = scale * (float)sum;
+    to->minus_sum[r] = -sum;
+    to->minus_low_sum[r] = -low;
+}
+
+/* Row r of a tile. */
+static void lay_int8(const float *x, uint32_t k, act_block *tile, uint32_t r) {
+    const uint32_t n_step = tile_steps(k);
+    float sum_of_largest = 0.0f;
+    for (uint32_t i = 0; i < k; i += TILE_K) sum_of_largest += largest_of(x + i);
+    const float limit = kernel_coarse_limit(sum_of_largest, n_step);
+    if (r == 0) memset(tile_fine_rows(tile, n_step), 0, n_step * sizeof(uint16_t));
+    for (uint32_t step = 0; step < n_step; step++, x += TILE_K) {
+        __m256i q[4], rest[4];
+        float inverse;
+        const float largest = largest_of(x), scale = kernel_quantise_scale(largest, &inverse);
         const __m256i usable = _mm256_set1_epi32(inverse > 0.0f ? -1 : 0); /* else zeros: NaN makes no integer */
-        for (uint32_t j = 0; j < 4; j++)
-            q[j] = _mm256_and_si256(usable, _mm256_cvtps_epi32(_mm256_mul_ps(v[j], by)));
-        const int32_t low = sum_of_ints(_mm256_add_epi32(q[0], q[1]));
-        const int32_t sum = low + sum_of_ints(_mm256_add_epi32(q[2], q[3]));
-        const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
-        _mm256_storeu_si256((__m256i *)(void *)to->q[r],
-                            _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
-        to->scale[r] = scale;
-        to->scaled_sum[r] = scale * (float)sum;
-        to->minus_sum[r] = -sum;
-        to->minus_low_sum[r] = -low;
+        const __m256 by = _mm256_set1_ps(inverse), fine = _mm256_set1_ps(KERNEL_FINE_STEPS);
+        for (uint32_t j = 0; j < 4; j++) {
+            const __m256 v = _mm256_loadu_ps(x + 8 * j);
+            q[j] = _mm256_and_si256(usable, _mm256_cvtps_epi32(_mm256_mul_ps(v, by)));
+            rest[j] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_fmsub_ps(v, by, _mm256_cvtepi32_ps(q[j])), fine));
+        }
+        put_block(tile + step, r, q, scale);
+        if (largest > limit) put_block(tile_fine_row(tile, n_step, step, r), r, rest, scale / KERNEL_FINE_STEPS);
     }
 }
 
@@ -75,7 +92,7 @@ static void lay_plain(const float *x, uint32_t k, bool bf16, uint8_t *to, uint32
 void avx2_act_lay(const hone_weight *w, const float *x, size_t ldx, uint32_t m, uint32_t m0, uint32_t m1, void *act) {
     (void)m;
     const act_kind kind = tile_act_kind(w);
-    const size_t tile_bytes = tile_steps(w->k) * tile_act_step_bytes(kind);
+    const size_t tile_bytes = tile_act_tile_bytes(kind, tile_steps(w->k));
     for (uint32_t i = m0; i < m1; i++) {
         uint8_t *to = (uint8_t *)act + i / TILE_ROWS * tile_bytes;
         if (kind == ACT_INT8)
@@ -153,11 +170,57 @@ INLINE void bytes(const int n, const uint8_t *step, int which, int half, int16_t
 /* ---- Panels --------------------------------------------------------------------------------------------------------
  */
 
+/* One step of n rows from row r0 of a block (or of its fine part). */
+INLINE void rows_of_step(const format f, const int n, const uint8_t *step, int which, const act_block *x, uint32_t r0,
+                         __m256 *acc) {
+    const size_t q_bytes = f.four_bits ? 256u : 512u, scale_bytes = f.half_scales ? 32u : 64u;
+    const uint8_t *scales = step + q_bytes;
+    __m256i sum[4], second[4];
+    if (f.four_bits) {
+        nibbles(n, step, which, x->q[r0], sum);
+    } else {
+        int16_t wide[4][TILE_K];
+#pragma GCC unroll 4
+        for (int i = 0; i < n; i++) {
+            const __m256i q = load(x->q[r0 + (uint32_t)i]);
+            const __m256i a = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(q));
+            const __m256i b = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(q, 1));
+            _mm256_storeu_si256((__m256i *)(void *)wide[i], a);
+            _mm256_storeu_si256((__m256i *)(void *)(wide[i] + 16), b);
+        }
+        bytes(n, step, which, 0, wide, sum);
+        bytes(n, step, which, 1, wide, second);
+        if (!f.pairs)
+#pragma GCC unroll 4
+            for (int i = 0; i < n; i++) sum[i] = _mm256_add_epi32(sum[i], second[i]);
+    }
+    const __m256 scale = load_scale(f.half_scales, scales, which);
+#pragma GCC unroll 4
+    for (int i = 0; i < n; i++) {
+        const uint32_t r = r0 + (uint32_t)i;
+        const __m256 xs = _mm256_set1_ps(x->scale[r]);
+        const int32_t all = x->minus_sum[r], low = x->minus_low_sum[r];
+        if (f.offset_shift)
+            sum[i] =
+                _mm256_add_epi32(sum[i], _mm256_slli_epi32(_mm256_set1_epi32(f.pairs ? low : all), f.offset_shift));
+        acc[i] = _mm256_fmadd_ps(_mm256_mul_ps(scale, xs), _mm256_cvtepi32_ps(sum[i]), acc[i]);
+        if (f.pairs) {
+            second[i] = _mm256_add_epi32(second[i], _mm256_slli_epi32(_mm256_set1_epi32(all - low), f.offset_shift));
+            const __m256 high = load_scale(f.half_scales, scales + scale_bytes, which);
+            acc[i] = _mm256_fmadd_ps(_mm256_mul_ps(high, xs), _mm256_cvtepi32_ps(second[i]), acc[i]);
+        }
+        if (f.has_minimum)
+            acc[i] = _mm256_fmadd_ps(load_scale(f.half_scales, scales + scale_bytes, which),
+                                     _mm256_set1_ps(x->scaled_sum[r]), acc[i]);
+    }
+}
+
 /* y[i][8 which ..] for n rows of a tile from its row r0; `outputs` of the panel's 16 are wanted. */
 INLINE void panel_rows(const format f, const int n, const uint8_t *panel, uint32_t n_step, const act_block *tile,
                        uint32_t r0, float *y, size_t ldy, uint32_t outputs) {
     const size_t q_bytes = f.four_bits ? 256u : 512u, scale_bytes = f.half_scales ? 32u : 64u;
     const size_t step_bytes = q_bytes + (1u + (f.pairs ? 1u : 0u) + (f.has_minimum ? 1u : 0u)) * scale_bytes;
+    const uint16_t *fine_rows = tile_fine_rows(tile, n_step);
     for (int which = 0; which < 2 && outputs > 8u * (uint32_t)which; which++) {
         const uint8_t *step = panel;
         const act_block *x = tile;
@@ -165,46 +228,9 @@ INLINE void panel_rows(const format f, const int n, const uint8_t *panel, uint32
 #pragma GCC unroll 4
         for (int i = 0; i < n; i++) acc[i] = _mm256_setzero_ps();
         for (uint32_t s = 0; s < n_step; s++, step += step_bytes, x++) {
-            const uint8_t *scales = step + q_bytes;
-            __m256i sum[4], second[4];
-            if (f.four_bits) {
-                nibbles(n, step, which, x->q[r0], sum);
-            } else {
-                int16_t wide[4][TILE_K];
-#pragma GCC unroll 4
-                for (int i = 0; i < n; i++) {
-                    const __m256i q = load(x->q[r0 + (uint32_t)i]);
-                    const __m256i a = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(q));
-                    const __m256i b = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(q, 1));
-                    _mm256_storeu_si256((__m256i *)(void *)wide[i], a);
-                    _mm256_storeu_si256((__m256i *)(void *)(wide[i] + 16), b);
-                }
-                bytes(n, step, which, 0, wide, sum);
-                bytes(n, step, which, 1, wide, second);
-                if (!f.pairs)
-#pragma GCC unroll 4
-                    for (int i = 0; i < n; i++) sum[i] = _mm256_add_epi32(sum[i], second[i]);
-            }
-            const __m256 scale = load_scale(f.half_scales, scales, which);
-#pragma GCC unroll 4
-            for (int i = 0; i < n; i++) {
-                const uint32_t r = r0 + (uint32_t)i;
-                const __m256 xs = _mm256_set1_ps(x->scale[r]);
-                const int32_t all = x->minus_sum[r], low = x->minus_low_sum[r];
-                if (f.offset_shift)
-                    sum[i] = _mm256_add_epi32(
-                        sum[i], _mm256_slli_epi32(_mm256_set1_epi32(f.pairs ? low : all), f.offset_shift));
-                acc[i] = _mm256_fmadd_ps(_mm256_mul_ps(scale, xs), _mm256_cvtepi32_ps(sum[i]), acc[i]);
-                if (f.pairs) {
-                    second[i] =
-                        _mm256_add_epi32(second[i], _mm256_slli_epi32(_mm256_set1_epi32(all - low), f.offset_shift));
-                    const __m256 high = load_scale(f.half_scales, scales + scale_bytes, which);
-                    acc[i] = _mm256_fmadd_ps(_mm256_mul_ps(high, xs), _mm256_cvtepi32_ps(second[i]), acc[i]);
-                }
-                if (f.has_minimum)
-                    acc[i] = _mm256_fmadd_ps(load_scale(f.half_scales, scales + scale_bytes, which),
-                                             _mm256_set1_ps(x->scaled_sum[r]), acc[i]);
-            }
+            rows_of_step(f, n, step, which, x, r0, acc);
+            /* a row without a fine part among others that have one adds zeros */
+            if (fine_rows[s] >> r0 & ((1u << n) - 1u)) rows_of_step(f, n, step, which, x + n_step, r0, acc);
         }
 #pragma GCC unroll 4
         for (int i = 0; i < n; i++) store8(y + ldy * (size_t)i + 8 * which, outputs - 8u * (uint32_t)which, acc[i]);
@@ -252,8 +278,8 @@ void avx2_linear_int8(const hone_weight *w, const void *act, uint32_t m, float *
                       uint32_t n1) {
     tile_shape shape;
     if (!tile_shape_of(w->dtype, w->precision, w->k, &shape)) return;
-    const size_t tile_bytes = shape.n_step * sizeof(act_block);
-    const uint32_t rows = tile_rows_at_once(tile_bytes);
+    const size_t tile_bytes = tile_act_tile_bytes(ACT_INT8, shape.n_step);
+    const uint32_t rows = tile_rows_at_once(shape.n_step * sizeof(act_block));
     for (uint32_t i0 = 0; i0 < m; i0 += rows) {
         const uint32_t i1 = m - i0 < rows ? m : i0 + rows;
         for (uint32_t n = n0; n < n1; n += HONE_PANEL) {

@@ -17,28 +17,50 @@
 
 /* ---- Activations ------------------------------------------------------------------------------------------------ */
 
-static void lay_int8(const float *x, uint32_t k, act_block *to, uint32_t r) {
+/* The largest magnitude of a block by its bits, so that NaN is the largest of all. */
+static float largest_of(__m512 a, __m512 b) {
     const __m512 sign = _mm512_set1_ps(-0.0f);
-    for (uint32_t i = 0; i < k; i += TILE_K, to++) {
-        const __m512 a = _mm512_loadu_ps(x + i), b = _mm512_loadu_ps(x + i + 16);
-        /* The largest magnitude by its bits, so that NaN is the largest of all. */
-        const __m512i bits = _mm512_max_epu32(_mm512_castps_si512(_mm512_andnot_ps(sign, a)),
-                                              _mm512_castps_si512(_mm512_andnot_ps(sign, b)));
-        const uint32_t largest_bits = _mm512_reduce_max_epu32(bits);
-        float largest, inverse;
-        memcpy(&largest, &largest_bits, 4);
+    const __m512i bits = _mm512_max_epu32(_mm512_castps_si512(_mm512_andnot_ps(sign, a)),
+                                          _mm512_castps_si512(_mm512_andnot_ps(sign, b)));
+    const uint32_t largest_bits = _mm512_reduce_max_epu32(bits);
+    float largest;
+    memcpy(&largest, &largest_bits, 4);
+    return largest;
+}
+
+static void put_block(act_block *to, uint32_t r, __m512i qa, __m512i qb, float scale) {
+    _mm_storeu_si128((__m128i *)(void *)to->q[r], _mm512_cvtsepi32_epi8(qa));
+    _mm_storeu_si128((__m128i *)(void *)(to->q[r] + 16), _mm512_cvtsepi32_epi8(qb));
+    const int32_t low = _mm512_reduce_add_epi32(qa), sum = low + _mm512_reduce_add_epi32(qb);
+    to->scale[r] = scale;
+    to->scaled_sum[r] = scale * (float)sum;
+    to->minus_sum[r] = -sum;
+    to->minus_low_sum[r] = -low;
+}
+
+/* Row r of a tile. */
+static void lay_int8(const float *x, uint32_t k, act_block *tile, uint32_t r) {
+    const uint32_t n_step = tile_steps(k);
+    float sum_of_largest = 0.0f;
+    for (uint32_t i = 0; i < k; i += TILE_K)
+        sum_of_largest += largest_of(_mm512_loadu_ps(x + i), _mm512_loadu_ps(x + i + 16));
+    const float limit = kernel_coarse_limit(sum_of_largest, n_step);
+    if (r == 0) memset(tile_fine_rows(tile, n_step), 0, n_step * sizeof(uint16_t));
+    for (uint32_t step = 0; step < n_step; step++, x += TILE_K) {
+        const __m512 a = _mm512_loadu_ps(x), b = _mm512_loadu_ps(x + 16);
+        const float largest = largest_of(a, b);
+        float inverse;
         const float scale = kernel_quantise_scale(largest, &inverse);
         const __m512 by = _mm512_set1_ps(inverse);
         const __mmask16 usable = inverse > 0.0f ? 0xffff : 0; /* else zeros: NaN makes no integer */
         const __m512i qa = _mm512_maskz_cvtps_epi32(usable, _mm512_mul_ps(a, by));
         const __m512i qb = _mm512_maskz_cvtps_epi32(usable, _mm512_mul_ps(b, by));
-        _mm_storeu_si128((__m128i *)(void *)to->q[r], _mm512_cvtsepi32_epi8(qa));
-        _mm_storeu_si128((__m128i *)(void *)(to->q[r] + 16), _mm512_cvtsepi32_epi8(qb));
-        const int32_t low = _mm512_reduce_add_epi32(qa), sum = low + _mm512_reduce_add_epi32(qb);
-        to->scale[r] = scale;
-        to->scaled_sum[r] = scale * (float)sum;
-        to->minus_sum[r] = -sum;
-        to->minus_low_sum[r] = -low;
+        put_block(tile + step, r, qa, qb, scale);
+        if (!(largest > limit)) continue;
+        const __m512 fine = _mm512_set1_ps(KERNEL_FINE_STEPS), rest_a = _mm512_fmsub_ps(a, by, _mm512_cvtepi32_ps(qa)),
+                     rest_b = _mm512_fmsub_ps(b, by, _mm512_cvtepi32_ps(qb));
+        put_block(tile_fine_row(tile, n_step, step, r), r, _mm512_cvtps_epi32(_mm512_mul_ps(rest_a, fine)),
+                  _mm512_cvtps_epi32(_mm512_mul_ps(rest_b, fine)), scale / KERNEL_FINE_STEPS);
     }
 }
 
@@ -61,7 +83,7 @@ static void lay_plain(const float *x, uint32_t k, bool bf16, uint8_t *to, uint32
 void avx512_act_lay(const hone_weight *w, const float *x, size_t ldx, uint32_t m, uint32_t m0, uint32_t m1, void *act) {
     (void)m;
     const act_kind kind = tile_act_kind(w);
-    const size_t tile_bytes = tile_steps(w->k) * tile_act_step_bytes(kind);
+    const size_t tile_bytes = tile_act_tile_bytes(kind, tile_steps(w->k));
     for (uint32_t i = m0; i < m1; i++) {
         uint8_t *to = (uint8_t *)act + i / TILE_ROWS * tile_bytes;
         if (kind == ACT_INT8)
@@ -156,6 +178,8 @@ INLINE void panel_rows(const format f, const int n, const uint8_t *panel, uint32
                               (1u + (f.pairs ? 1u : 0u) + (f.has_minimum ? 1u : 0u)) * (f.half_scales ? 32u : 64u);
     const int8_t *q = x->q[r0];
     const float *s = &x->scale[r0];
+    const uint16_t *fine_rows = tile_fine_rows(x, n_step);
+    const size_t fine = n_step * sizeof(act_block); /* from a block to its fine part */
     __m512 acc[16];
 #pragma GCC unroll 16
     for (int i = 0; i < n; i++) acc[i] = _mm512_setzero_ps();
@@ -165,11 +189,18 @@ INLINE void panel_rows(const format f, const int n, const uint8_t *panel, uint32
         if (n <= 4) /* few rows: memory is the limit, ask for it early */
 #pragma GCC unroll 10
             for (size_t b = 0; b < step_bytes; b += 64) _mm_prefetch((const char *)panel + 2560 + b, _MM_HINT_T0);
+        /* A row without a fine part among others that have one adds zeros: its bits are those it has alone. */
+        const uint32_t with_fine = (uint32_t)fine_rows[step] >> r0;
         if (n < 4) {
             rows_of_step(f, n, &w, q, s, acc);
+            if (with_fine & ((1u << n) - 1u)) rows_of_step(f, n, &w, q + fine, s + fine / sizeof(float), acc);
         } else {
 #pragma GCC unroll 4
-            for (int i = 0; i < n; i += 4) rows_of_step(f, 4, &w, q + TILE_K * i, s + i, acc + i);
+            for (int i = 0; i < n; i += 4) {
+                rows_of_step(f, 4, &w, q + TILE_K * i, s + i, acc + i);
+                if (with_fine >> i & 15u)
+                    rows_of_step(f, 4, &w, q + fine + TILE_K * i, s + fine / sizeof(float) + i, acc + i);
+            }
         }
         panel += step_bytes;
         q += sizeof(act_block);
@@ -236,8 +267,8 @@ void avx512_linear_int8(const hone_weight *w, const void *act, uint32_t m, float
                         uint32_t n1) {
     tile_shape shape;
     if (!tile_shape_of(w->dtype, w->precision, w->k, &shape)) return;
-    const size_t tile_bytes = shape.n_step * sizeof(act_block);
-    const uint32_t rows = tile_rows_at_once(tile_bytes);
+    const size_t tile_bytes = tile_act_tile_bytes(ACT_INT8, shape.n_step);
+    const uint32_t rows = tile_rows_at_once(shape.n_step * sizeof(act_block));
     for (uint32_t i0 = 0; i0 < m; i0 += rows) {
         const uint32_t i1 = m - i0 < rows ? m : i0 + rows;
         for (uint32_t n = n0; n < n1; n += HONE_PANEL) {

@@ -65,7 +65,8 @@ uint32_t ref_act_kind(const hone_weight *w) {
     return w->dtype == HONE_BF16 ? ACT_BF16 : ACT_INT8;
 }
 
-/* int8 rows: k bytes of q, then per block of 32 its scale and scale * sum(q), then the sum. */
+/* int8 rows: k bytes of q, k bytes of the fine part's q (quant.h), then per block of 32 its scale and scale * sum(q),
+ * then the sum; the same again for fine parts, their scale zero where the block is not coarse. */
 typedef struct {
     float scale, scaled_sum;
     int32_t sum;
@@ -75,7 +76,7 @@ static size_t act_row_bytes(const hone_weight *w) {
     switch (ref_act_kind(w)) {
     case ACT_F32: return (size_t)w->k * 4;
     case ACT_BF16: return ((size_t)w->k * 2 + 3) / 4 * 4;
-    default: return (size_t)w->k + (size_t)w->k / 32 * sizeof(block_act);
+    default: return 2 * ((size_t)w->k + (size_t)w->k / 32 * sizeof(block_act));
     }
 }
 
@@ -84,25 +85,42 @@ size_t ref_act_bytes(const hone_weight *w, uint32_t m) {
     return whole * act_row_bytes(w);
 }
 
+static float largest_of(const float *x) {
+    uint32_t largest_bits = 0; /* as bits, so that NaN is the largest */
+    for (uint32_t i = 0; i < 32; i++) {
+        uint32_t u;
+        memcpy(&u, &x[i], 4);
+        u &= 0x7fffffffu;
+        if (u > largest_bits) largest_bits = u;
+    }
+    float largest;
+    memcpy(&largest, &largest_bits, 4);
+    return largest;
+}
+
 static void quantise_row(const float *x, uint32_t k, int8_t *q, block_act *blocks) {
-    for (uint32_t b = 0; b < k / 32; b++, x += 32, q += 32) {
-        uint32_t largest_bits = 0; /* as bits, so that NaN is the largest */
-        for (uint32_t i = 0; i < 32; i++) {
-            uint32_t u;
-            memcpy(&u, &x[i], 4);
-            u &= 0x7fffffffu;
-            if (u > largest_bits) largest_bits = u;
-        }
-        float largest, inverse;
-        memcpy(&largest, &largest_bits, 4);
+    float sum_of_largest = 0.0f;
+    for (uint32_t b = 0; b < k / 32; b++) sum_of_largest += largest_of(x + (size_t)b * 32);
+    const float limit = kernel_coarse_limit(sum_of_largest, k / 32);
+    int8_t *fine_q = q + k;
+    block_act *fine = blocks + k / 32;
+    for (uint32_t b = 0; b < k / 32; b++, x += 32, q += 32, fine_q += 32) {
+        float inverse;
+        const float largest = largest_of(x);
+        const bool coarse = largest > limit;
         blocks[b].scale = kernel_quantise_scale(largest, &inverse);
-        blocks[b].sum = 0;
+        fine[b].scale = coarse ? blocks[b].scale / KERNEL_FINE_STEPS : 0.0f;
+        blocks[b].sum = fine[b].sum = 0;
         for (uint32_t i = 0; i < 32; i++) {
             const int32_t v = inverse > 0.0f ? (int32_t)lrintf(x[i] * inverse) : 0;
+            const int32_t rest = coarse ? (int32_t)lrintf(fmaf(x[i], inverse, -(float)v) * KERNEL_FINE_STEPS) : 0;
             q[i] = (int8_t)v;
+            fine_q[i] = (int8_t)rest;
             blocks[b].sum += v;
+            fine[b].sum += rest;
         }
         blocks[b].scaled_sum = blocks[b].scale * (float)blocks[b].sum;
+        fine[b].scaled_sum = fine[b].scale * (float)fine[b].sum;
     }
 }
 
@@ -116,7 +134,7 @@ void ref_act_lay(const hone_weight *w, const float *x, size_t ldx, uint32_t m, u
         case ACT_BF16:
             for (uint32_t k = 0; k < w->k; k++) ((uint16_t *)(void *)out)[k] = hone_bf16_round(row[k]);
             break;
-        default: quantise_row(row, w->k, (int8_t *)out, (block_act *)(void *)(out + w->k)); break;
+        default: quantise_row(row, w->k, (int8_t *)out, (block_act *)(void *)(out + (size_t)2 * w->k)); break;
         }
     }
 }
@@ -134,17 +152,20 @@ static void linear_int8(const hone_weight *w, const uint8_t *act, uint32_t m, fl
         kernel_quant_block(w->dtype, stored_row(w, n), b, &q);
         for (uint32_t i = 0; i < m; i++) {
             const int8_t *x = (const int8_t *)act + row_bytes * i + (size_t)b * 32;
-            const block_act *xb = (const block_act *)(const void *)(act + row_bytes * i + w->k) + b;
-            int32_t sum[2] = {0, 0};
-            for (uint32_t j = 0; j < 32; j++) sum[j / 16] += ((int32_t)q.q[j] - offset) * x[j];
+            const block_act *xb = (const block_act *)(const void *)(act + row_bytes * i + (size_t)2 * w->k) + b;
             float acc = y[ldy * i + n];
-            if (w->dtype == HONE_Q6_K) {
-                acc = fmaf(q.scale[0] * xb->scale, (float)sum[0], acc);
-                acc = fmaf(q.scale[1] * xb->scale, (float)sum[1], acc);
-            } else {
-                acc = fmaf(q.scale[0] * xb->scale, (float)(sum[0] + sum[1]), acc);
+            for (uint32_t part = 0; part < 2; part++, x += w->k, xb += w->k / 32) { /* the fine part comes second */
+                if (part == 1 && xb->scale == 0.0f) break;
+                int32_t sum[2] = {0, 0};
+                for (uint32_t j = 0; j < 32; j++) sum[j / 16] += ((int32_t)q.q[j] - offset) * x[j];
+                if (w->dtype == HONE_Q6_K) {
+                    acc = fmaf(q.scale[0] * xb->scale, (float)sum[0], acc);
+                    acc = fmaf(q.scale[1] * xb->scale, (float)sum[1], acc);
+                } else {
+                    acc = fmaf(q.scale[0] * xb->scale, (float)(sum[0] + sum[1]), acc);
+                }
+                if (has_minimum) acc = fmaf(q.minimum, xb->scaled_sum, acc);
             }
-            if (has_minimum) acc = fmaf(q.minimum, xb->scaled_sum, acc);
             y[ldy * i + n] = acc;
         }
     }

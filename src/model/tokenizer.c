@@ -52,7 +52,7 @@ static hone_status index_ids(hone_tokenizer *t, hone_error *err) {
         if (t->vocab.entry[i].value > largest) largest = t->vocab.entry[i].value;
     for (size_t i = 0; i < t->n_added; i++)
         if (t->added[i].id > largest) largest = t->added[i].id;
-    t->size = largest + 1;
+    t->size = largest + 1 > t->vocab_size ? largest + 1 : t->vocab_size; /* the last ones may be written as others */
     /* Published vocabularies have few holes; one id far out would cost memory for all below it. */
     if ((size_t)t->size > 4 * (t->vocab.n + t->n_added) + 65536)
         return hone_fail(err, HONE_ERR_LIMIT, "token id %d in a vocabulary of %zu", (int)largest,

@@ -714,31 +714,6 @@ static hone_status chat_templates(hone_tokenizer *t, const json_t *config, hone_
     return st;
 }
 
-/* The Llama and Gemma classes of transformers make their own template from two switches and put it over the file's. */
-static hone_status class_template(hone_tokenizer *t, const json_t *config, hone_error *err) {
-    static const char *const classes[] = {"LlamaTokenizer",         "LlamaTokenizerFast", "CodeLlamaTokenizer",
-                                          "CodeLlamaTokenizerFast", "GemmaTokenizer",     "GemmaTokenizerFast"};
-    const char *name = json_string_value(json_object_get(config, "tokenizer_class"));
-    const json_t *bos = json_object_get(config, "add_bos_token"), *eos = json_object_get(config, "add_eos_token");
-    bool known = false;
-    for (size_t i = 0; name && i < sizeof(classes) / sizeof(classes[0]); i++) known |= strcmp(name, classes[i]) == 0;
-    if (!known || (!json_is_boolean(bos) && !json_is_boolean(eos))) return HONE_OK;
-    const bool add_bos = bos ? json_is_true(bos) : true, add_eos = eos ? json_is_true(eos) : false;
-    if ((add_bos && t->role[HONE_ROLE_BOS] == HONE_NO_TOKEN) || (add_eos && t->role[HONE_ROLE_EOS] == HONE_NO_TOKEN))
-        return HONE_OK;
-    model_post_piece *list = hone_zalloc(3, sizeof(*list));
-    if (!list) return no_memory(err);
-    size_t n = 0;
-    if (add_bos) list[n++].id = t->role[HONE_ROLE_BOS];
-    list[n++].id = HONE_NO_TOKEN;
-    if (add_eos) list[n++].id = t->role[HONE_ROLE_EOS];
-    hone_free(t->post);
-    t->post = list;
-    t->n_post = n;
-    t->post_cap = 3;
-    return HONE_OK;
-}
-
 static hone_status configure(hone_tokenizer *t, const char *config, size_t n, hone_error *err) {
     if (!config) return HONE_OK;
     json_t *root = hone_json_parse(config, n, err);
@@ -748,8 +723,9 @@ static hone_status configure(hone_tokenizer *t, const char *config, size_t n, ho
         const int32_t id = named_token(t, root, keys[i]);
         if (id != HONE_NO_TOKEN) t->role[i] = id;
     }
-    hone_status st = class_template(t, root, err);
-    if (st == HONE_OK) st = chat_templates(t, root, err);
+    /* add_bos_token and add_eos_token say nothing here: the file's own post-processor rules, in transformers 5 as well.
+     */
+    const hone_status st = chat_templates(t, root, err);
     json_decref(root);
     return st;
 }

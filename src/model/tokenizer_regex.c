@@ -156,6 +156,7 @@ static void member_free(member *m) {
 static void put_property(rewriter *r, const char *name, size_t n, bool negated, member *m) {
     const spelling *known = spelling_of(name, n);
     hone_buf is = {0};
+    r->named_property = true;
     if (negated && !r->newer && (!known || known->is_not)) {
         if (known)
             hone_buf_text(&m->in_class, known->is_not);
@@ -177,7 +178,6 @@ static void put_property(rewriter *r, const char *name, size_t n, bool negated, 
     else
         hone_buf_add(&m->in_class, is.data, is.n);
     if (is.failed) m->alone.failed = true;
-    r->named_property = true;
     hone_buf_free(&is);
 }
 

@@ -306,7 +306,9 @@ static hone_status spm_merges(hone_tokenizer *t, const hone_vocab *v, hone_error
     for (size_t i = 0; i < v->n_token && st == HONE_OK; i++) {
         const float score = v->score ? v->score[i] : -(float)i;
         if (isnan(score)) st = hone_fail(err, HONE_ERR_FORMAT, "the score of token %zu is no number", i);
-        if (mergeable(v, (int32_t)i)) order[n_order++] = (scored){score, (int32_t)i};
+        /* of tokens written alike the first is the one that is found */
+        if (mergeable(v, (int32_t)i) && model_dict_get(&t->vocab, v->token[i].text, v->token[i].n) == (int32_t)i)
+            order[n_order++] = (scored){score, (int32_t)i};
     }
     if (st == HONE_OK && n_order) qsort(order, n_order, sizeof(*order), best_first);
     uint32_t rank = 0;

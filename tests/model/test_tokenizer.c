@@ -274,6 +274,17 @@ static void test_splits(void **state) {
          "b\u2003c",
          "a\u180e"
          "b|c"},
+        /* characters younger than PCRE2's tables */
+        {SPLIT("\\\\p{L}+", "Isolated"),
+         "\U0001e5d2"
+         "a-\u1c89",
+         "\U0001e5d2"
+         "a|-|\u1c89"},
+        {SPLIT("[^\\\\s\\\\p{L}\\\\p{N}]+", "Isolated"), "\U0001e5d2!", "\U0001e5d2|!"},
+        {SPLIT("\\\\P{N}+", "Isolated"),
+         "\U00016130"
+         "ab",
+         "\U00016130|ab"},
         {"{\"type\": \"Digits\", \"individual_digits\": true}", "a12½", "a|1|2|½"},
         {"{\"type\": \"Digits\", \"individual_digits\": false}", "a12b", "a|12|b"},
         {"{\"type\": \"Punctuation\"}", "a,b!。", "a|,|b|!|。"},

@@ -519,6 +519,32 @@ static void test_sentencepiece_merges_by_score(void **state) {
     hone_tokenizer_close(t);
 }
 
+/* Of tokens written alike the first is found; the others keep their ids and decode. */
+static void test_tokens_written_alike(void **state) {
+    (void)state;
+    static const hone_piece token[] = {{"<unk>", 5}, {"a", 1}, {"b", 1}, {"ab", 2}, {"ab", 2}};
+    static const float score[] = {0, -1, -1, -3, -2};
+    static const int32_t type[] = {2, 1, 1, 1, 1};
+    const int32_t last = 4;
+    hone_tokenizer *t;
+    hone_buf out = {0};
+    hone_vocab v = hone_vocab_default();
+    v.kind = HONE_VOCAB_SPM;
+    v.token = token;
+    v.score = score;
+    v.type = type;
+    v.n_token = 5;
+    v.unk = 0;
+    v.add_space_prefix = false;
+    assert_int_equal(hone_tokenizer_open_vocab(&t, &v, NULL), HONE_OK);
+    assert_int_equal(hone_tokenizer_size(t), 5);
+    assert_string_equal(IDS(t, "ab", 0), "3");
+    assert_int_equal(hone_tokenizer_decode(t, &last, 1, false, &out, NULL), HONE_OK);
+    assert_string_equal(hone_buf_str(&out), "ab");
+    hone_buf_free(&out);
+    hone_tokenizer_close(t);
+}
+
 static void test_bad_vocabularies(void **state) {
     (void)state;
     hone_tokenizer *t;
@@ -728,6 +754,7 @@ int main(void) {
         cmocka_unit_test(test_added_tokens),
         cmocka_unit_test(test_templates_and_configuration),
         cmocka_unit_test(test_sentencepiece_merges_by_score),
+        cmocka_unit_test(test_tokens_written_alike),
         cmocka_unit_test(test_bad_vocabularies),
         cmocka_unit_test(test_every_pre_tokenizer_name_opens),
         cmocka_unit_test(test_errors_name_the_part_and_its_path),

@@ -30,10 +30,11 @@ hone_train_config hone_train_defaults(void) {
 }
 
 /* ---- Auto ----
- * Measured on the ESCO task and kept to what the literature found to carry over (Hu et al., 2021; Biderman et al.,
- * 2024): low ranks want learning rates about ten times those of full training, falling with the width of the model. */
+ * Measured on the ESCO task (bench/SPEED.md) and otherwise what carries over between models: low ranks want learning
+ * rates about ten times those of full training (Biderman et al., 2024), falling with the width (Yang et al., 2022). */
 
-#define AUTO_ROWS_SEEN 900u /* a small file is shown more than once */
+#define AUTO_ROWS_SEEN 600u /* a small file is shown more than once */
+#define AUTO_STEPS 40u      /* an epoch has about so many, where there are rows enough */
 
 static uint32_t auto_epochs(size_t rows) {
     const size_t e = (AUTO_ROWS_SEEN + rows - 1) / rows;
@@ -41,14 +42,13 @@ static uint32_t auto_epochs(size_t rows) {
 }
 
 static uint32_t auto_batch(size_t rows) {
-    /* at least some forty steps an epoch, where there are rows enough */
-    const size_t b = rows / 40;
+    const size_t b = (rows + AUTO_STEPS / 2) / AUTO_STEPS;
     return b < 4 ? 4 : b > 32 ? 32 : (uint32_t)b;
 }
 
 static double auto_lr(const hone_arch *a) {
-    const double lr = 1e-3 * sqrt(576.0 / (double)a->width);
-    return lr < 1e-4 ? 1e-4 : lr > 2e-3 ? 2e-3 : lr;
+    const double lr = 5e-4 * sqrt(576.0 / (double)a->width); /* 576: the model it was measured on */
+    return lr < 5e-5 ? 5e-5 : lr > 1e-3 ? 1e-3 : lr;
 }
 
 /* Positions that run together: enough that every product is large, little enough that the tape stays small. */

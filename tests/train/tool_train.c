@@ -198,6 +198,19 @@ static void on_event(void *arg, const hone_event *e) {
     }
 }
 
+/* Lower case, no white space or one full stop at the end: as the peers' script compares. */
+static void plain_text(const hone_tokenizer *t, const int32_t *id, size_t n, char out[512]) {
+    hone_buf b = {0};
+    must(hone_tokenizer_decode(t, id, n, true, &b, &err));
+    size_t k = 0;
+    for (const char *p = hone_buf_str(&b); *p && k < 511; p++)
+        if (k || *p != ' ') out[k++] = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
+    while (k && (out[k - 1] == ' ' || out[k - 1] == '\n')) k--;
+    if (k && out[k - 1] == '.') k--;
+    out[k] = 0;
+    hone_buf_free(&b);
+}
+
 static void eval(const hone_model *model, hone_pool *pool, const hone_data_rules *rules) {
     hone_train_data data = {0};
     hone_adapter *adapter = NULL;
@@ -231,7 +244,19 @@ static void eval(const hone_model *model, hone_pool *pool, const hone_data_rules
         right += a.n_out[i] == r->n_trained &&
                  memcmp(a.out[i], r->token + r->n - r->n_trained, r->n_trained * sizeof(int32_t)) == 0;
     }
-    printf("{\"n\": %zu, \"exact\": %.4f}\n", data.n, (double)right / (double)data.n);
+    uint32_t same = 0;
+    for (size_t i = 0; rules->tokenizer && i < data.n; i++) {
+        const hone_train_row *r = &data.row[i];
+        char want[512], got[512];
+        plain_text(rules->tokenizer, r->token + r->n - r->n_trained, r->n_trained, want);
+        plain_text(rules->tokenizer, a.out[i], a.n_out[i], got);
+        if (strcmp(want, got) == 0)
+            same++;
+        else
+            fprintf(stderr, "%s | %s\n", want, got);
+    }
+    printf("{\"n\": %zu, \"exact_tokens\": %.4f, \"exact_text\": %.4f}\n", data.n, (double)right / (double)data.n,
+           (double)same / (double)data.n);
     hone_engine_close(engine);
     hone_free(a.out);
     hone_free(a.n_out);

@@ -42,7 +42,7 @@ static void fill_row(hone_dtype t, void *row, uint32_t k, float size, uint64_t s
             for (uint32_t j = 0; j < bytes; j++) at[j] = (uint8_t)(hone_random_unit(seed, which, 78, i + j) * 256);
             memcpy(at, &half, 2); /* Q8_0: d; Q4_1: d, m */
             if (t == HONE_Q8_0) {
-                const uint16_t d = hone_f16_round(size / 100);
+                const uint16_t d = hone_f16_round(size / 200);
                 memcpy(at, &d, 2);
             }
             if (t == HONE_Q4_1) memcpy(at + 2, &low, 2);
@@ -119,6 +119,7 @@ static void make_arch(hone_arch *a, const tiny_options *o) {
     a->attn_softcap = o->gemma ? 5.0f : 0.0f;
     a->n_rope = 1;
     a->rope[0] = (hone_rope){.theta = 10000, .rot = o->head_dim, .factor = 1};
+    hone_rope_prepare(&a->rope[0]);
     for (uint32_t l = 0; l < o->n_layer; l++) a->layer[l].window = l % 2 ? o->window : 0;
     a->act = o->gemma ? HONE_ACT_GELU_TANH : HONE_ACT_SILU;
     a->mlp_gated = !o->plain_mlp;

@@ -34,10 +34,10 @@ api_base *api_find_base(hone_api *api, const char *path, hone_error *err) {
         b->width = info.arch.width;
         status = hone_text_open(&b->text, path, err);
     }
+    if (status == HONE_OK &&
+        (status = hone_arch_check_vocabulary(&info.arch, (uint64_t)hone_tokenizer_size(b->text->tokenizer), err)))
+        hone_fail_within(err, status, "%s: ", path);
     hone_model_info_free(&info);
-    if (status == HONE_OK && (uint64_t)hone_tokenizer_size(b->text->tokenizer) > b->vocab)
-        status = hone_fail(err, HONE_ERR_FORMAT, "%s: the tokenizer has %d ids, the embedding only %u rows", path,
-                           hone_tokenizer_size(b->text->tokenizer), b->vocab);
     if (status == HONE_OK) status = hone_controller_component(api->cfg.controller, path, &b->component, err);
     if (status != HONE_OK) {
         free_base(b);

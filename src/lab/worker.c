@@ -96,6 +96,8 @@ static bool prepare(bench *b, const char *home, const char *id) {
     }
     if (status == HONE_OK) status = hone_model_inspect(&b->info, b->base.path, &err);
     if (status == HONE_OK) status = hone_text_open(&b->text, b->base.path, &err);
+    if (status == HONE_OK)
+        status = hone_arch_check_vocabulary(&b->info.arch, (uint64_t)hone_tokenizer_size(b->text->tokenizer), &err);
     if (status == HONE_OK) {
         code = "invalid_training_file";
         param = "training_file";

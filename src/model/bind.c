@@ -133,8 +133,9 @@ static bool ends(const char *text, const char *tail) {
 static bool ignored(const char *name, const hone_model *m, const hone_layout *l) {
     char head[64];
     snprintf(head, sizeof(head), "%s.weight", l->names.head ? l->names.head : "");
-    return ends(name, "rotary_emb.inv_freq") || ends(name, "rope_freqs.weight") || ends(name, "attn.masked_bias") ||
-           (m->arch.tied && strcmp(name, head) == 0);
+    return ends(name, "rotary_emb.inv_freq") || ends(name, "rope_freqs.weight") ||
+           ends(name, "rope_factors_short.weight") || ends(name, "rope_factors_long.weight") ||
+           ends(name, "attn.masked_bias") || (m->arch.tied && strcmp(name, head) == 0);
 }
 
 hone_status model_bind(hone_model *m, const hone_weights *w, const hone_layout *l, hone_error *err) {

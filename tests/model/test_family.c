@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "fixture.h"
 #include "model/family/family.h"
 
 #define SHAPE                                                                                                          \
@@ -169,6 +170,108 @@ static void test_refusals(void **state) {
     hone_free(a);
 }
 
+/* A GGUF file of one embedding (and tensors of factors), with the shared keys and those that extra adds. */
+static hone_arch *arch_of_gguf(const char *name, uint32_t n_layer, uint64_t (*extra)(hone_buf *b), bool factors,
+                               hone_layout *l) {
+    static const char *const keys[] = {"block_count", "context_length", "embedding_length", "feed_forward_length",
+                                       "attention.head_count"};
+    const uint32_t values[] = {n_layer, 128, 32, 64, 4};
+    hone_buf meta = {0}, b = {0};
+    char key[64];
+    uint64_t n_key = 1;
+    fixture_gguf_text(&meta, "general.architecture", name);
+    for (size_t i = 0; i < sizeof(values) / sizeof(*values); i++, n_key++) {
+        snprintf(key, sizeof(key), "%s.%s", name, keys[i]);
+        fixture_gguf_u32(&meta, key, values[i]);
+    }
+    if (extra) n_key += extra(&meta);
+    fixture_gguf_head(&b, 3, factors ? 3 : 1, n_key);
+    hone_buf_add(&b, meta.data, meta.n);
+    const uint64_t embed[2] = {32, 1}, four[1] = {4};
+    fixture_gguf_tensor(&b, "token_embd.weight", 2, embed, 0, 0);
+    if (factors) {
+        fixture_gguf_tensor(&b, "rope_factors_short.weight", 1, four, 0, 128);
+        fixture_gguf_tensor(&b, "rope_factors_long.weight", 1, four, 0, 160);
+    }
+    fixture_pad(&b, 32);
+    for (uint32_t i = 0; i < 44; i++) fixture_f32(&b, (float)(i + 1));
+
+    hone_gguf *g = NULL;
+    hone_error err = {0};
+    hone_arch *a = hone_zalloc(1, sizeof(*a));
+    if (hone_gguf_open(&g, b.data, b.n, "x", &err) || hone_family_from_gguf(a, l, g, &err))
+        fail_msg("%s: %s", name, err.message);
+    hone_gguf_close(g);
+    hone_buf_free(&b);
+    hone_buf_free(&meta);
+    return a;
+}
+
+static uint64_t granite_keys(hone_buf *b) {
+    fixture_gguf_f32(b, "granite.attention.scale", 0.5f);
+    fixture_gguf_f32(b, "granite.embedding_scale", 12.0f);
+    fixture_gguf_f32(b, "granite.residual_scale", 0.25f);
+    fixture_gguf_f32(b, "granite.logit_scale", 8.0f);
+    return 4;
+}
+static uint64_t gemma3_keys(hone_buf *b) {
+    fixture_gguf_u32(b, "gemma3.attention.sliding_window", 16);
+    fixture_gguf_f32(b, "gemma3.rope.freq_base", 1e6f);
+    return 2;
+}
+static uint64_t phi3_keys(hone_buf *b) {
+    fixture_gguf_u32(b, "phi3.rope.scaling.original_context_length", 32);
+    return 1;
+}
+static uint64_t linear_keys(hone_buf *b) {
+    fixture_gguf_text(b, "llama.rope.scaling.type", "linear");
+    fixture_gguf_f32(b, "llama.rope.scaling.factor", 4.0f);
+    fixture_gguf_u32(b, "llama.attention.sliding_window", 9);
+    return 3;
+}
+
+static void test_gguf_metadata(void **state) {
+    (void)state;
+    hone_layout l;
+    hone_arch *a = arch_of_gguf("llama", 2, linear_keys, false, &l);
+    assert_int_equal(a->rope[0].scaling, HONE_ROPE_LINEAR);
+    assert_true(a->rope[0].factor == 4.0 && l.permuted_qk && a->tied);
+    assert_int_equal(a->layer[1].window, 9);
+    assert_int_equal(a->n_kv_head, 4);
+    hone_free(a);
+
+    a = arch_of_gguf("granite", 2, granite_keys, false, &l);
+    assert_true(a->attn_scale == 0.5f && a->embed_scale == 12.0f && a->residual_scale == 0.25f);
+    assert_true(a->logit_scale == 0.125f && l.permuted_qk);
+    hone_free(a);
+
+    a = arch_of_gguf("gemma3", 7, gemma3_keys, false, &l);
+    for (uint32_t i = 0; i < 7; i++) {
+        assert_int_equal(a->layer[i].window, i == 5 ? 0 : 16);
+        assert_int_equal(a->layer[i].rope, i == 5 ? 0 : 1);
+    }
+    assert_true(a->rope[0].theta == 1e6 && a->rope[1].theta == 1e4 && !a->norm_plus_one);
+    hone_free(a);
+
+    a = arch_of_gguf("smollm3", 8, NULL, false, &l);
+    for (uint32_t i = 0; i < 8; i++) assert_int_equal(a->layer[i].rope, i % 4 == 3 ? HONE_NO_ROPE : 0);
+    hone_free(a);
+
+    a = arch_of_gguf("phi3", 2, phi3_keys, true, &l);
+    assert_int_equal(a->rope[0].scaling, HONE_ROPE_LONGROPE);
+    assert_true(a->rope[0].factor == 4.0 && a->rope[0].divisor[0][0] == 33.0f && a->rope[0].divisor[1][3] == 44.0f);
+    assert_int_equal(l.names.linear[HONE_MOD_UP].part, HONE_PART_UP);
+    assert_int_equal(a->no_adapter,
+                     1u << HONE_MOD_Q | 1u << HONE_MOD_K | 1u << HONE_MOD_V | 1u << HONE_MOD_GATE | 1u << HONE_MOD_UP);
+    hone_free(a);
+
+    a = arch_of_gguf("gemma2", 4, NULL, false, &l);
+    assert_true(a->attn_softcap == 50.0f && a->logit_softcap == 30.0f && a->post_norm && !a->norm_plus_one);
+    assert_int_equal(a->layer[0].window, 4096);
+    assert_int_equal(a->layer[1].window, 0);
+    hone_free(a);
+}
+
 int main(void) {
     hone_json_init();
     const struct CMUnitTest tests[] = {
@@ -176,6 +279,7 @@ int main(void) {
         cmocka_unit_test(test_windows),
         cmocka_unit_test(test_families),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_gguf_metadata),
     };
     return cmocka_run_group_tests_name("model/family", tests, NULL, NULL);
 }

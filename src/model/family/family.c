@@ -565,5 +565,7 @@ hone_status hone_family_from_gguf(hone_arch *arch, hone_layout *layout, const ho
     layout->optional_bias = true;
     name_it(arch, f, name);
     if ((s = family_gguf(arch, g, err)) || (s = f->from_gguf(arch, layout, g, err))) return s;
+    for (uint32_t m = 0; m < HONE_MOD_COUNT; m++)
+        if (layout->names.linear[m].part != HONE_PART_ALL) arch->no_adapter |= 1u << m;
     return hone_arch_check(arch, err);
 }

@@ -50,6 +50,26 @@ static hone_status gemma3(hone_arch *a, hone_layout *l, const json_t *c, hone_er
     return s;
 }
 
+/* GGUF says the window and the global base; the local base, the pattern and the scale of the scores are its readers'
+ * knowledge: only 27B, with 62 layers, has a scale of its own. */
+static hone_status gemma3_gguf(hone_arch *a, hone_layout *l, const hone_gguf *g, hone_error *err) {
+    (void)l;
+    uint32_t window = 0;
+    hone_status s = family_gguf_u32(g, "attention.sliding_window", &window, err);
+    if (s == HONE_OK) s = family_gguf_real(g, "attn_logit_softcapping", &a->attn_softcap, err);
+    if (s == HONE_OK) s = family_gguf_real(g, "final_logit_softcapping", &a->logit_softcap, err);
+    if (s == HONE_OK) s = family_local_rope(a, NULL, NULL, 10000.0, err);
+    if (s) return s;
+    family_every_nth_full(a, window, 6);
+    for (uint32_t i = 0; i < a->n_layer; i++) a->layer[i].rope = a->layer[i].window ? 1 : 0;
+    a->act = HONE_ACT_GELU_TANH;
+    a->embed_scale = (float)sqrt(a->width);
+    a->post_norm = true;
+    a->qk_norm = HONE_QK_NORM_HEAD;
+    if (a->n_layer == 62) a->attn_scale = (float)(1.0 / sqrt((double)a->width / a->n_head));
+    return HONE_OK;
+}
+
 static hone_status cap(const json_t *c, const char *key, float *out, float otherwise, hone_error *err) {
     return family_f32(c, key, out, json_is_null(json_object_get(c, key)) ? 0.0f : otherwise, err);
 }
@@ -75,7 +95,9 @@ const hone_family family_gemma3 = {
     .name = "gemma3",
     .architectures = (const char *const[]){"Gemma3ForCausalLM", NULL},
     .model_types = (const char *const[]){"gemma3_text", NULL},
+    .gguf = (const char *const[]){"gemma3", NULL},
     .from_config = gemma3,
+    .from_gguf = gemma3_gguf,
 };
 
 const hone_family family_vaultgemma = {

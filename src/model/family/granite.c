@@ -23,6 +23,18 @@ static hone_status granite_config(hone_arch *a, hone_layout *l, const json_t *c,
     return s;
 }
 
+static hone_status granite_gguf(hone_arch *a, hone_layout *l, const hone_gguf *g, hone_error *err) {
+    float logits = 1;
+    hone_status s = family_gguf_real(g, "attention.scale", &a->attn_scale, err);
+    if (s == HONE_OK) s = family_gguf_real(g, "embedding_scale", &a->embed_scale, err);
+    if (s == HONE_OK) s = family_gguf_real(g, "residual_scale", &a->residual_scale, err);
+    if (s == HONE_OK) s = family_gguf_real(g, "logit_scale", &logits, err);
+    if (s == HONE_OK && logits == 0) s = hone_fail(err, HONE_ERR_FORMAT, "granite.logit_scale is 0");
+    if (s == HONE_OK) a->logit_scale = 1.0f / logits;
+    l->permuted_qk = true;
+    return s;
+}
+
 static hone_status hyperclovax_config(hone_arch *a, hone_layout *l, const json_t *c, hone_error *err) {
     hone_status s = shared(a, l, c, &a->logit_scale, err);
     if (s == HONE_OK) s = family_f32(c, "attention_multiplier", &a->attn_scale, a->attn_scale, err);
@@ -36,7 +48,9 @@ const hone_family family_granite = {
     .name = "granite",
     .architectures = (const char *const[]){"GraniteForCausalLM", NULL},
     .model_types = (const char *const[]){"granite", NULL},
+    .gguf = (const char *const[]){"granite", NULL},
     .from_config = granite_config,
+    .from_gguf = granite_gguf,
 };
 
 const hone_family family_hyperclovax = {

@@ -78,6 +78,13 @@ static hone_status smollm3(hone_arch *a, hone_layout *l, const json_t *c, hone_e
     return s;
 }
 
+static hone_status smollm3_gguf(hone_arch *a, hone_layout *l, const hone_gguf *g, hone_error *err) {
+    (void)g, (void)err;
+    for (uint32_t i = 3; i < a->n_layer; i += 4) a->layer[i].rope = HONE_NO_ROPE;
+    l->permuted_qk = true;
+    return HONE_OK;
+}
+
 /* Code World Model: a window on three of four layers, Llama 3's scaling. */
 static hone_status cwm(hone_arch *a, hone_layout *l, const json_t *c, hone_error *err) {
     const family_defaults d = {
@@ -105,6 +112,15 @@ static hone_status hunyuan(hone_arch *a, hone_layout *l, const json_t *c, hone_e
     return s;
 }
 
+const hone_family family_smollm3 = {
+    .name = "smollm3",
+    .architectures = (const char *const[]){"SmolLM3ForCausalLM", NULL},
+    .model_types = (const char *const[]){"smollm3", NULL},
+    .gguf = (const char *const[]){"smollm3", NULL},
+    .from_config = smollm3,
+    .from_gguf = smollm3_gguf,
+};
+
 #define KIN(id, architecture, from)                                                                                    \
     const hone_family family_##id = {                                                                                  \
         .name = #id,                                                                                                   \
@@ -116,6 +132,5 @@ KIN(arcee, "ArceeForCausalLM", arcee);
 KIN(seed_oss, "SeedOssForCausalLM", seed_oss);
 KIN(helium, "HeliumForCausalLM", helium);
 KIN(ernie4_5, "Ernie4_5ForCausalLM", ernie4_5);
-KIN(smollm3, "SmolLM3ForCausalLM", smollm3);
 KIN(cwm, "CwmForCausalLM", cwm);
 KIN(hunyuan_v1_dense, "HunYuanDenseV1ForCausalLM", hunyuan);

@@ -24,16 +24,18 @@ double avx2_peak(peak_kind kind, const void *p, size_t bytes, uint32_t rounds) {
         f[i] = _mm256_setzero_ps();
         q[i] = _mm256_setzero_si256();
     }
-    for (uint32_t r = 0; r < rounds; r++)
+    if (kind == PEAK_F32) {
+        for (uint32_t r = 0; r < rounds; r++)
 #pragma GCC unroll 10
-        for (int i = 0; i < CHAINS; i++) {
-            if (kind == PEAK_F32)
-                __asm__ volatile("vfmadd231ps %1, %1, %0" : "+x"(f[i]) : "x"(x));
-            else /* as the 4-bit products: maddubs, then an addition of 16 bits */
+            for (int i = 0; i < CHAINS; i++) __asm__ volatile("vfmadd231ps %1, %1, %0" : "+x"(f[i]) : "x"(x));
+    } else { /* as the 4-bit products: maddubs, then an addition of 16 bits */
+        for (uint32_t r = 0; r < rounds; r++)
+#pragma GCC unroll 10
+            for (int i = 0; i < CHAINS; i++)
                 __asm__ volatile("vpmaddubsw %1, %1, %%ymm15\n\tvpaddw %%ymm15, %0, %0"
                                  : "+x"(q[i])
                                  : "x"(u)
                                  : "xmm15");
-        }
+    }
     return (double)rounds * CHAINS * (kind == PEAK_F32 ? 16.0 : 64.0);
 }

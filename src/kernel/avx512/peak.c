@@ -18,15 +18,18 @@ double avx512_peak(peak_kind kind, const void *p, size_t bytes, uint32_t rounds)
     __m512i s[CHAINS];
     const __m512i x = kind == PEAK_BF16 ? _mm512_set1_epi16(0x3c00) : _mm512_set1_epi8(0x31);
     for (int i = 0; i < CHAINS; i++) s[i] = _mm512_setzero_si512();
-    for (uint32_t r = 0; r < rounds; r++)
-#pragma GCC unroll 12
-        for (int i = 0; i < CHAINS; i++) {
-            if (kind == PEAK_F32)
-                __asm__ volatile("vfmadd231ps %1, %1, %0" : "+v"(s[i]) : "v"(x));
-            else if (kind == PEAK_BF16)
-                __asm__ volatile("vdpbf16ps %1, %1, %0" : "+v"(s[i]) : "v"(x));
-            else
-                __asm__ volatile("vpdpbusd %1, %1, %0" : "+v"(s[i]) : "v"(x));
-        }
+#define RUN(instruction)                                                                                               \
+    for (uint32_t r = 0; r < rounds; r++) {                                                                            \
+        _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS;                                                           \
+                                      i++) __asm__ volatile(instruction " %1, %1, %0" : "+v"(s[i]) : "v"(x));          \
+    }
+    if (kind == PEAK_F32) {
+        RUN("vfmadd231ps")
+    } else if (kind == PEAK_BF16) {
+        RUN("vdpbf16ps")
+    } else {
+        RUN("vpdpbusd")
+    }
+#undef RUN
     return (double)rounds * CHAINS * (kind == PEAK_F32 ? 32.0 : kind == PEAK_BF16 ? 64.0 : 128.0);
 }

@@ -24,13 +24,17 @@ INLINE void put(float *c, __m512 alpha, __m512 sum, bool add, __mmask16 k) {
 /* ---- c = a b, and c = a^T b ----------------------------------------------------------------------------------------
  */
 
-/* r rows of c by w registers of columns; element l of row i of a is a[i * row + l * step].  tn: the chain begins with
- * what c holds and alpha scales a, as kernel.h asks of gemm_tn; otherwise alpha scales the sum. */
-INLINE void block(const bool tn, const int r, const int w, uint32_t k, float alpha, const float *a, size_t row,
+/* Plain products scale the sum by alpha.  gemm_tn scales a, and its chain begins with what c holds (kernel.h); with an
+ * alpha of 1 there is nothing to scale, and it is half as many operations. */
+typedef enum { PLAIN, TN, TN_UNSCALED } way;
+
+/* r rows of c by w registers of columns, r * w <= 24; element l of row i of a is a[i * row + l * step]. */
+INLINE void block(const way kind, const int r, const int w, uint32_t k, float alpha, const float *a, size_t row,
                   size_t step, const float *b, size_t ldb, float *c, size_t ldc, bool add, __mmask16 last) {
-    __m512 s[8][3];
+    const bool tn = kind != PLAIN;
+    __m512 s[16][3];
     const __m512 by = _mm512_set1_ps(alpha);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < r; i++)
 #pragma GCC unroll 3
         for (int j = 0; j < w; j++)
@@ -40,14 +44,15 @@ INLINE void block(const bool tn, const int r, const int w, uint32_t k, float alp
         __m512 v[3];
 #pragma GCC unroll 3
         for (int j = 0; j < w; j++) v[j] = _mm512_maskz_loadu_ps(j == w - 1 ? last : 0xffff, b + 16 * j);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int i = 0; i < r; i++) {
-            const __m512 x = _mm512_set1_ps(tn ? alpha * a[row * (size_t)i] : a[row * (size_t)i]);
+            __m512 x = _mm512_set1_ps(a[row * (size_t)i]);
+            if (kind == TN) x = _mm512_mul_ps(by, x);
 #pragma GCC unroll 3
             for (int j = 0; j < w; j++) s[i][j] = _mm512_fmadd_ps(x, v[j], s[i][j]);
         }
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < r; i++)
 #pragma GCC unroll 3
         for (int j = 0; j < w; j++) {
@@ -60,42 +65,48 @@ INLINE void block(const bool tn, const int r, const int w, uint32_t k, float alp
         }
 }
 
-INLINE void columns(const bool tn, const int w, uint32_t m, uint32_t k, float alpha, const float *a, size_t row,
+INLINE void columns(const way kind, const int w, uint32_t m, uint32_t k, float alpha, const float *a, size_t row,
                     size_t step, const float *b, size_t ldb, float *c, size_t ldc, bool add, __mmask16 last) {
     uint32_t i = 0;
-    for (; i + 8 <= m; i += 8) block(tn, 8, w, k, alpha, a + row * i, row, step, b, ldb, c + ldc * i, ldc, add, last);
+    if (w == 1 && kind != PLAIN) /* 16 rows are a whole cache line of a turned a */
+        for (; i + 16 <= m; i += 16)
+            block(kind, 16, w, k, alpha, a + row * i, row, step, b, ldb, c + ldc * i, ldc, add, last);
+    for (; i + 8 <= m; i += 8) block(kind, 8, w, k, alpha, a + row * i, row, step, b, ldb, c + ldc * i, ldc, add, last);
     if (m & 4u) {
-        block(tn, 4, w, k, alpha, a + row * i, row, step, b, ldb, c + ldc * i, ldc, add, last);
+        block(kind, 4, w, k, alpha, a + row * i, row, step, b, ldb, c + ldc * i, ldc, add, last);
         i += 4;
     }
     if (m & 2u) {
-        block(tn, 2, w, k, alpha, a + row * i, row, step, b, ldb, c + ldc * i, ldc, add, last);
+        block(kind, 2, w, k, alpha, a + row * i, row, step, b, ldb, c + ldc * i, ldc, add, last);
         i += 2;
     }
-    if (m & 1u) block(tn, 1, w, k, alpha, a + row * i, row, step, b, ldb, c + ldc * i, ldc, add, last);
+    if (m & 1u) block(kind, 1, w, k, alpha, a + row * i, row, step, b, ldb, c + ldc * i, ldc, add, last);
 }
 
-INLINE void product(const bool tn, uint32_t m, uint32_t n, uint32_t k, float alpha, const float *a, size_t row,
+INLINE void product(const way kind, uint32_t m, uint32_t n, uint32_t k, float alpha, const float *a, size_t row,
                     size_t step, const float *b, size_t ldb, float *c, size_t ldc, bool add) {
     for (uint32_t j = 0; j < n; j += 48) {
         const uint32_t len = n - j;
         if (len > 32)
-            columns(tn, 3, m, k, alpha, a, row, step, b + j, ldb, c + j, ldc, add, first(len - 32));
+            columns(kind, 3, m, k, alpha, a, row, step, b + j, ldb, c + j, ldc, add, first(len - 32));
         else if (len > 16)
-            columns(tn, 2, m, k, alpha, a, row, step, b + j, ldb, c + j, ldc, add, first(len - 16));
+            columns(kind, 2, m, k, alpha, a, row, step, b + j, ldb, c + j, ldc, add, first(len - 16));
         else
-            columns(tn, 1, m, k, alpha, a, row, step, b + j, ldb, c + j, ldc, add, first(len));
+            columns(kind, 1, m, k, alpha, a, row, step, b + j, ldb, c + j, ldc, add, first(len));
     }
 }
 
 void avx512_gemm_nn(uint32_t m, uint32_t n, uint32_t k, float alpha, const float *a, size_t lda, const float *b,
                     size_t ldb, float *c, size_t ldc, bool add) {
-    product(false, m, n, k, alpha, a, lda, 1, b, ldb, c, ldc, add);
+    product(PLAIN, m, n, k, alpha, a, lda, 1, b, ldb, c, ldc, add);
 }
 
 void avx512_gemm_tn(uint32_t m, uint32_t n, uint32_t k, float alpha, const float *a, size_t lda, const float *b,
                     size_t ldb, float *c, size_t ldc, bool add) {
-    product(true, m, n, k, alpha, a, 1, lda, b, ldb, c, ldc, add);
+    if (alpha == 1.0f)
+        product(TN_UNSCALED, m, n, k, alpha, a, 1, lda, b, ldb, c, ldc, add);
+    else
+        product(TN, m, n, k, alpha, a, 1, lda, b, ldb, c, ldc, add);
 }
 
 /* ---- c = a b^T -----------------------------------------------------------------------------------------------------
@@ -114,7 +125,7 @@ static void short_nt(uint32_t m, uint32_t n, uint32_t k, float alpha, const floa
             transpose16(v);
             for (uint32_t i = 0; i < 16; i++) _mm512_store_ps(turned + 16 * (l + i), v[i]);
         }
-        columns(false, 1, m, k, alpha, a, lda, 1, turned, 16, c + j, ldc, add, first(len));
+        columns(PLAIN, 1, m, k, alpha, a, lda, 1, turned, 16, c + j, ldc, add, first(len));
     }
 }
 

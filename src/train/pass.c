@@ -24,7 +24,7 @@ struct hone_pass {
     hone_pool *pool;
     hone_pass_config cfg;
     hone_forward *forward;
-    hone_tape *tape;         /* NULL without gradients */
+    hone_tape *tape;         /* NULL where neither gradients nor a large rank need it */
     hone_backward *backward; /* NULL without gradients */
     hone_kv *kv;
     hone_row *rows;       /* [max_tokens] */
@@ -56,14 +56,19 @@ static size_t head_scratch(const hone_model *model) {
     return (model->kernels->dx_scratch_bytes(&model->head.w, HEAD_ROWS) + 63) / 64 * 64;
 }
 
+/* Without a tape forward has room for adapters of a bounded rank alone (forward.h). */
+static bool needs_tape(const hone_adapter *adapter, const hone_pass_config *cfg) {
+    return cfg->gradients || (adapter && adapter->max_rank > HONE_FORWARD_MAX_RANK);
+}
+
 void hone_pass_plan(hone_pass_bytes *out, const hone_model *model, const hone_adapter *adapter, hone_pool *pool,
                     const hone_pass_config *cfg) {
     const size_t d = (size_t)model->arch.width * sizeof(float), n_threads = hone_pool_threads(pool);
     const hone_kv_config kv = kv_config(model, cfg);
     *out = (hone_pass_bytes){0};
     out->forward = hone_forward_plan(model, pool, cfg->max_tokens, HEAD_ROWS, kv.type);
+    if (needs_tape(adapter, cfg)) out->tape = hone_tape_bytes(model, adapter, cfg->max_tokens);
     if (cfg->gradients) {
-        out->tape = hone_tape_bytes(model, adapter, cfg->max_tokens);
         out->backward = hone_backward_bytes(model, adapter, cfg->max_tokens, (uint32_t)n_threads) + HEAD_ROWS * d +
                         n_threads * head_scratch(model);
     }
@@ -90,16 +95,18 @@ hone_status hone_pass_open(hone_pass **out, const hone_model *model, const hone_
     if ((st = hone_forward_open(&p->forward, model, pool, cfg->max_tokens, HEAD_ROWS, kv.type, err)) != HONE_OK)
         goto fail;
     if ((st = hone_kv_open(&p->kv, model, &kv, err)) != HONE_OK) goto fail;
-    if (cfg->gradients) {
+    if (needs_tape(adapter, cfg)) {
         if ((st = hone_tape_open(&p->tape, model, adapter, cfg->max_tokens, err)) != HONE_OK) goto fail;
+    } else if (!(p->hidden = hone_alloc_aligned(cfg->max_tokens, d * sizeof(float)))) {
+        goto no_memory;
+    }
+    if (cfg->gradients) {
         st = hone_backward_open(&p->backward, model, adapter, pool, cfg->max_tokens, kv.type, err);
         if (st != HONE_OK) goto fail;
         p->scratch_bytes = head_scratch(model);
         if (!(p->scratch = hone_alloc_aligned(n_threads, p->scratch_bytes))) goto no_memory;
         if (!(p->head_dx = hone_alloc_aligned(HEAD_ROWS, d * sizeof(float)))) goto no_memory;
         if (!(p->d_final = hone_alloc_aligned(cfg->max_tokens, d * sizeof(float)))) goto no_memory;
-    } else if (!(p->hidden = hone_alloc_aligned(cfg->max_tokens, d * sizeof(float)))) {
-        goto no_memory;
     }
     if (!(p->rows = hone_zalloc(cfg->max_tokens, sizeof(*p->rows)))) goto no_memory;
     if (!(p->row_id = hone_zalloc(cfg->max_tokens, sizeof(*p->row_id)))) goto no_memory;
@@ -243,7 +250,7 @@ hone_status hone_pass_run(hone_pass *p, const hone_train_row *const *rows, uint3
                           double scale, hone_lora_grad *grad, const hone_pass_dropout *dropout, hone_loss *sum,
                           float *logprob, hone_error *err) {
     uint32_t m, n_target;
-    if (grad && !p->tape) return hone_fail(err, HONE_ERR_ARG, "this pass was opened without gradients");
+    if (grad && !p->backward) return hone_fail(err, HONE_ERR_ARG, "this pass was opened without gradients");
     for (uint32_t s = 0; s < n && s < p->cfg.max_rows; s++) p->kv_id[s] = HONE_KV_NONE;
     hone_status st = lay(p, rows, n, adapter, &m, &n_target, err);
     if (st == HONE_OK && m > 0) {

@@ -5,6 +5,7 @@
  * Order: memory, checkpoints, one step, validation, epochs, the run. */
 #include "train/trainer.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -134,6 +135,21 @@ static hone_status resume(trainer *t, hone_error *err) {
                          (unsigned long long)t->state.step, (unsigned long long)t->plan.steps);
     copy_adapter(t, false);
     return HONE_OK;
+}
+
+/* A process that is killed while it writes leaves a temporary file beside the real one: "checkpoint.hone.PID.tmp". */
+static void sweep(const char *dir) {
+    static const char *const written[] = {"checkpoint.hone.", "adapter_config.json.", "adapter_model.safetensors."};
+    DIR *d = opendir(dir);
+    if (!d) return;
+    for (const struct dirent *e; (e = readdir(d));)
+        for (size_t i = 0; i < sizeof(written) / sizeof(*written); i++) {
+            const size_t n = strlen(written[i]),
+                         digits = strspn(e->d_name + (strlen(e->d_name) < n ? 0 : n), "0123456789");
+            if (strncmp(e->d_name, written[i], n) == 0 && digits && strcmp(e->d_name + n + digits, ".tmp") == 0)
+                unlinkat(dirfd(d), e->d_name, 0);
+        }
+    closedir(d);
 }
 
 /* ---- One step ---- */
@@ -331,6 +347,7 @@ hone_status hone_train_run(hone_train_result *result, const hone_model *model, h
     trainer t = {
         .model = model, .pool = pool, .cfg = cfg, .train = train, .valid = valid, .hooks = hooks, .stop = stop};
     hone_status st = cfg->out_dir ? hone_folder_make(cfg->out_dir, err) : HONE_OK;
+    if (st == HONE_OK && cfg->out_dir) sweep(cfg->out_dir);
     if (st == HONE_OK) st = open_all(&t, err);
     if (st == HONE_OK) st = resume(&t, err);
     if (st == HONE_OK && hooks && hooks->on_plan) st = hooks->on_plan(hooks->arg, &t.plan, t.state.step + 1, err);

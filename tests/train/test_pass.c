@@ -19,8 +19,8 @@ static void on_event(void *arg, const hone_event *e) {
 }
 
 /* The same each time; B is not zero. */
-static hone_adapter *make_adapter(const tiny *t) {
-    hone_adapter_config cfg = {.rank = 3, .alpha = 6, .seed = 8};
+static hone_adapter *make_adapter(const tiny *t, uint32_t rank) {
+    hone_adapter_config cfg = {.rank = rank, .alpha = 6, .seed = 8};
     hone_adapter *a;
     hone_error err = {0};
     for (int m = 0; m < HONE_MOD_COUNT; m++) cfg.target[m] = t->model.arch.mlp_gated || m != HONE_MOD_GATE;
@@ -42,7 +42,8 @@ static void serve(const tiny *t, const hone_train_data *data, bool adapter, hear
     cfg.max_length = 256;
     cfg.kv_bytes = 64u << 20;
     if (hone_engine_open(&engine, &t->model, NULL, &cfg, &err) != HONE_OK) fail_msg("%s", err.message);
-    if (adapter && hone_engine_add_adapter(engine, "a", make_adapter(t), &err) != HONE_OK) fail_msg("%s", err.message);
+    if (adapter && hone_engine_add_adapter(engine, "a", make_adapter(t, 3), &err) != HONE_OK)
+        fail_msg("%s", err.message);
     for (size_t i = 0; i < data->n; i++) {
         hone_engine_request q = {.id = i,
                                  .prompt = data->row[i].token,
@@ -62,7 +63,7 @@ static void compare(const tiny_spec *spec, const hone_kernels *set, hone_precisi
     tiny t;
     hone_train_data data;
     tiny_open(&t, spec, set, precision);
-    hone_adapter *used = adapter ? make_adapter(&t) : NULL;
+    hone_adapter *used = adapter ? make_adapter(&t, 3) : NULL;
     tiny_rows(&data, t.model.arch.vocab, 6, 120, 31);
     float *trained = malloc(data.n_trained * sizeof(float));
     hone_loss sum = {0};
@@ -106,9 +107,30 @@ static void test_trained_log_probabilities_are_the_served_ones(void **state) {
     }
 }
 
+/* Ranks over what forward has room for without a tape: the loss is the one with gradients. */
+static void test_large_ranks(void **state) {
+    (void)state;
+    tiny t;
+    hone_train_data data;
+    tiny_open(&t, &tiny_specs[0], hone_kernels_find("ref"), HONE_PRECISION_F32);
+    tiny_rows(&data, t.model.arch.vocab, 3, 20, 5);
+    hone_adapter *a = make_adapter(&t, HONE_FORWARD_MAX_RANK + 44);
+    hone_lora_grad grad;
+    hone_loss with = {0}, without = {0};
+    assert_int_equal(hone_lora_grad_open(&grad, &t.model, a, NULL), HONE_OK);
+    assert_int_equal(hone_loss_of_data(&t.model, a, NULL, &data, 0, &with, NULL, &grad, NULL), HONE_OK);
+    assert_int_equal(hone_loss_of_data(&t.model, a, NULL, &data, 0, &without, NULL, NULL, NULL), HONE_OK);
+    assert_true(with.loss > 0 && with.loss == without.loss);
+    hone_lora_grad_close(&grad);
+    hone_adapter_free(a);
+    hone_data_free(&data);
+    tiny_close(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_trained_log_probabilities_are_the_served_ones),
+        cmocka_unit_test(test_large_ranks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* test_trainer.c - whole runs of a tiny model: one digest whatever is cut, stopped or killed. */
 #include "test.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -184,7 +185,11 @@ static void test_killed_at_any_moment_and_resumed(void **state) {
     sprintf(path, "%s/adapter_model.safetensors", dir);
     int kills = 0;
     for (uint32_t round = 0; round < 3; round++) {
+        char litter[128];
+        sprintf(litter, "%s/checkpoint.hone.4711.tmp", dir);
         hone_train_config c = config(dir);
+        assert_int_equal(hone_folder_make(dir, NULL), HONE_OK);
+        assert_int_equal(hone_file_write_atomic(litter, "x", 1, NULL), HONE_OK);
         c.resume = true;
         for (uint32_t attempt = 0;; attempt++) {
             const pid_t pid = fork();
@@ -208,6 +213,9 @@ static void test_killed_at_any_moment_and_resumed(void **state) {
         assert_int_equal(hone_digest_file(path, digest, NULL, NULL), HONE_OK);
         assert_string_equal(digest, wanted);
         unlink(path);
+        DIR *d = opendir(dir); /* and what a kill left half written is gone */
+        for (const struct dirent *e; (e = readdir(d));) assert_null(strstr(e->d_name, ".tmp"));
+        closedir(d);
     }
     assert_true(kills > 0);
     print_message("  killed %d times\n", kills);

@@ -160,6 +160,10 @@ static void test_a_full_disk_leaves_nothing(void **state) {
     folder f;
     folder_make(&f);
     hone_artifacts *store = open_store(&f);
+    static char large[200000];
+    folder source;
+    folder_make(&source);
+    assert_int_equal(hone_file_write_atomic(folder_at(&source, "large"), large, sizeof(large), NULL), HONE_OK);
     const pid_t pid = fork();
     if (pid == 0) {
         const struct rlimit limit = {100000, 100000};
@@ -172,7 +176,7 @@ static void test_a_full_disk_leaves_nothing(void **state) {
         if (hone_artifact_write(w, block, sizeof(block), &err) != HONE_OK) _exit(3);
         if (hone_artifact_write(w, block, sizeof(block), &err) != HONE_ERR_FULL) _exit(4);
         hone_artifact_abandon(w);
-        if (hone_artifact_add_path(store, "/proc/self/exe", digest, NULL, &err) != HONE_ERR_FULL) {
+        if (hone_artifact_add_path(store, folder_at(&source, "large"), digest, NULL, &err) != HONE_ERR_FULL) {
             fprintf(stderr, "%s\n", err.message);
             _exit(5);
         }
@@ -185,6 +189,7 @@ static void test_a_full_disk_leaves_nothing(void **state) {
     assert_int_equal(count_in(folder_at(&f, "tmp")), 0);
     assert_int_equal(count_in(f.path), 2); /* tmp and ba */
     hone_artifacts_close(store);
+    folder_remove(&source);
     folder_remove(&f);
 }
 

@@ -192,15 +192,17 @@ INLINE void panel_rows(const format f, const int n, const uint8_t *panel, uint32
         /* A row without a fine part among others that have one adds zeros: its bits are those it has alone. */
         const uint32_t with_fine = (uint32_t)fine_rows[step] >> r0;
         if (n < 4) {
-            rows_of_step(f, n, &w, q, s, acc);
-            if (with_fine & ((1u << n) - 1u)) rows_of_step(f, n, &w, q + fine, s + fine / sizeof(float), acc);
+            for (size_t part = 0;; part = fine) { /* one copy of the body: the fine part is rare */
+                rows_of_step(f, n, &w, q + part, s + part / sizeof(float), acc);
+                if (part || !(with_fine & ((1u << n) - 1u))) break;
+            }
         } else {
 #pragma GCC unroll 4
-            for (int i = 0; i < n; i += 4) {
-                rows_of_step(f, 4, &w, q + TILE_K * i, s + i, acc + i);
-                if (with_fine >> i & 15u)
-                    rows_of_step(f, 4, &w, q + fine + TILE_K * i, s + fine / sizeof(float) + i, acc + i);
-            }
+            for (int i = 0; i < n; i += 4)
+                for (size_t part = 0;; part = fine) {
+                    rows_of_step(f, 4, &w, q + part + TILE_K * i, s + part / sizeof(float) + i, acc + i);
+                    if (part || !(with_fine >> i & 15u)) break;
+                }
         }
         panel += step_bytes;
         q += sizeof(act_block);

@@ -76,7 +76,10 @@ void hone_map_close(hone_map *map) {
 static int sync_folder_of(const char *path) {
     const char *slash = strrchr(path, '/');
     char *dir = slash ? hone_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : hone_strdup(".");
-    if (!dir) return -1;
+    if (!dir) {
+        errno = ENOMEM;
+        return -1;
+    }
     const int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     hone_free(dir);
     if (fd < 0) return -1;

@@ -1,33 +1,88 @@
 /* json.c - the glue to jansson; the contract is in json.h. */
 #include "base/json.h"
 
+#include <setjmp.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/mem.h"
 
-/* jansson does not look at every allocation: a text that needs memory while there is none may come out one character
- * short.  So each failure is noted, and a value parsed in spite of one is not used. */
+/* jansson is not safe when memory runs out: its lexer goes on with a text that lost a character, and may then write past
+ * the end of a buffer; some builders leave values out without a word.  So a parse ends at the first allocation that fails,
+ * by a jump out of the library, and what it had allocated until then is found in a list and freed.  For builders each
+ * failure is noted. */
+typedef struct allocation {
+    struct allocation *next, **back; /* in the list of the parse that is going on; back NULL: in none.  16 bytes, so that
+                                        what follows is aligned for everything */
+} allocation;
+
+static _Thread_local allocation *parsed; /* what the parse of this thread holds */
+static _Thread_local jmp_buf *no_memory; /* where to go; NULL: no parse is going on */
 static _Thread_local bool alloc_failed;
 
 static void *json_alloc(size_t n) {
-    void *p = hone_zalloc(1, n);
-    if (!p) alloc_failed = true;
-    return p;
+    size_t bytes;
+    allocation *a = hone_add_size(&bytes, n, sizeof(*a)) ? hone_zalloc(1, bytes) : NULL;
+    if (!a) {
+        alloc_failed = true;
+        if (no_memory) longjmp(*no_memory, 1);
+        return NULL;
+    }
+    if (no_memory) {
+        a->next = parsed;
+        a->back = &parsed;
+        if (parsed) parsed->back = &a->next;
+        parsed = a;
+    }
+    return a + 1;
 }
 
-void hone_json_init(void) { json_set_alloc_funcs(json_alloc, hone_free); }
+static void json_release(void *p) {
+    if (!p) return;
+    allocation *a = (allocation *)p - 1;
+    if (a->back) {
+        *a->back = a->next;
+        if (a->next) a->next->back = a->back;
+    }
+    hone_free(a);
+}
+
+void hone_json_init(void) { json_set_alloc_funcs(json_alloc, json_release); }
+
+void hone_json_memory_reset(void) { alloc_failed = false; }
+
+bool hone_json_memory_ok(void) { return !alloc_failed; }
+
+/* NULL without memory; then *ran_out is true. */
+static json_t *parse(const char *text, size_t n, json_error_t *e, bool *ran_out) {
+    jmp_buf jump;
+    json_t *volatile value = NULL;
+    *ran_out = false;
+    if (setjmp(jump) == 0) {
+        no_memory = &jump;
+        value = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, e);
+        no_memory = NULL;
+        for (allocation *a = parsed; a; a = a->next) a->back = NULL; /* they belong to the value now */
+        parsed = NULL;
+        return value;
+    }
+    no_memory = NULL;
+    while (parsed) {
+        allocation *a = parsed;
+        parsed = a->next;
+        hone_free(a);
+    }
+    *ran_out = true;
+    return NULL;
+}
 
 json_t *hone_json_parse(const char *text, size_t n, hone_error *err) {
     json_error_t e;
-    alloc_failed = false;
-    json_t *value = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
-    if (alloc_failed) {
-        json_decref(value);
+    bool ran_out;
+    json_t *value = parse(text, n, &e, &ran_out);
+    if (ran_out)
         hone_fail(err, HONE_ERR_NOMEM, "no memory to parse JSON");
-        return NULL;
-    }
-    if (!value)
+    else if (!value)
         hone_fail_at(err, HONE_ERR_FORMAT, e.position, "invalid JSON at line %d, column %d: %s", e.line, e.column,
                      e.text);
     return value;

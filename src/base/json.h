@@ -13,6 +13,11 @@
 /* Once, at program start: routes jansson to mem.h. */
 void hone_json_init(void);
 
+/* jansson's builders lose what they have no memory for, json_deep_copy() without a word.  Where nothing may be missing,
+ * reset before building and ask after it.  Per thread; after hone_json_init(). */
+void hone_json_memory_reset(void);
+bool hone_json_memory_ok(void);
+
 /* One JSON value of any type, nothing behind it.  NULL on error; err's position is the byte offset. */
 json_t *hone_json_parse(const char *text, size_t n, hone_error *err);
 json_t *hone_json_load(const char *path, hone_error *err);

@@ -278,11 +278,12 @@ hone_status hone_adapter_write_tensors(const hone_adapter *shape, float *const *
 
 static hone_status config_bytes(hone_buf *out, const hone_adapter *a, hone_error *err) {
     /* A copy, so that writing changes nothing; keys sorted as PEFT sorts them. */
+    hone_json_memory_reset();
     json_t *c = json_deep_copy(a->config);
-    json_object_set_new(c, "base_model_name_or_path", json_string(a->base));
-    json_object_set_new(c, "inference_mode", json_true());
-    char *text = c ? json_dumps(c, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
-    const bool ok = text && hone_buf_text(out, text);
+    const bool set = json_object_set_new(c, "base_model_name_or_path", json_string(a->base)) == 0 &&
+                     json_object_set_new(c, "inference_mode", json_true()) == 0;
+    char *text = set ? json_dumps(c, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+    const bool ok = text && hone_json_memory_ok() && hone_buf_text(out, text);
     json_free_t release = NULL;
     json_get_alloc_funcs(NULL, &release); /* jansson's own, whatever hone_json_init() made of it */
     if (text) release(text);

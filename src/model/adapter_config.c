@@ -324,19 +324,26 @@ static json_t *number(double v) {
     return v == floor(v) && fabs(v) < 1e15 ? json_integer((json_int_t)v) : json_real(v);
 }
 
+static json_t *copy_or_empty(const json_t *patterns) {
+    return patterns ? json_deep_copy(patterns) : json_object();
+}
+
 json_t *adapter_config_make(const hone_adapter_config *cfg) {
-    json_t *targets = json_array();
     static const hone_module sorted[HONE_MOD_COUNT] = {HONE_MOD_DOWN, HONE_MOD_GATE, HONE_MOD_K, HONE_MOD_O,
                                                        HONE_MOD_Q,    HONE_MOD_UP,   HONE_MOD_V};
+    hone_json_memory_reset();
+    json_t *targets = json_array();
     for (uint32_t i = 0; i < HONE_MOD_COUNT; i++)
         if (cfg->target[sorted[i]]) json_array_append_new(targets, json_string(hone_module_name(sorted[i])));
     /* Only keys that every PEFT since 0.9 knows: older programs refuse newer ones. */
-    return json_pack(
+    json_t *out = json_pack(
         "{s:o, s:s, s:s, s:b, s:b, s:b, s:n, s:n, s:o, s:f, s:n, s:s, s:i, s:o, s:n, s:o, s:s, s:b, s:b}",
-        "alpha_pattern", cfg->alpha_pattern ? json_deep_copy(cfg->alpha_pattern) : json_object(),
-        "base_model_name_or_path", "", "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1, "init_lora_weights", 1,
-        "layers_pattern", "layers_to_transform", "lora_alpha", number((double)cfg->alpha), "lora_dropout",
-        (double)cfg->dropout, "modules_to_save", "peft_type", "LORA", "r", (int)cfg->rank, "rank_pattern",
-        cfg->rank_pattern ? json_deep_copy(cfg->rank_pattern) : json_object(), "revision", "target_modules", targets,
-        "task_type", "CAUSAL_LM", "use_dora", 0, "use_rslora", (int)cfg->rslora);
+        "alpha_pattern", copy_or_empty(cfg->alpha_pattern), "base_model_name_or_path", "", "bias", "none",
+        "fan_in_fan_out", 0, "inference_mode", 1, "init_lora_weights", 1, "layers_pattern", "layers_to_transform",
+        "lora_alpha", number((double)cfg->alpha), "lora_dropout", (double)cfg->dropout, "modules_to_save", "peft_type",
+        "LORA", "r", (int)cfg->rank, "rank_pattern", copy_or_empty(cfg->rank_pattern), "revision", "target_modules",
+        targets, "task_type", "CAUSAL_LM", "use_dora", 0, "use_rslora", (int)cfg->rslora);
+    if (hone_json_memory_ok()) return out;
+    json_decref(out);
+    return NULL;
 }

@@ -121,35 +121,42 @@ static json_t *record_of(const field *f, size_t n, const void *record) {
 static json_t *divisor_of(const hone_rope *r, uint32_t which) {
     if (!r->divided[which]) return json_null();
     json_t *a = json_array();
-    for (uint32_t i = 0; i < r->rot / 2; i++) json_array_append_new(a, json_real((double)r->divisor[which][i]));
-    return a;
+    bool ok = true;
+    for (uint32_t i = 0; i < r->rot / 2; i++)
+        ok &= json_array_append_new(a, json_real((double)r->divisor[which][i])) == 0;
+    if (ok) return a;
+    json_decref(a);
+    return NULL;
+}
+
+static json_t *rope_of(const hone_rope *r) {
+    json_t *out = record_of(rope_fields, COUNT(rope_fields), r);
+    if (json_object_set_new(out, "divisor_0", divisor_of(r, 0)) == 0 &&
+        json_object_set_new(out, "divisor_1", divisor_of(r, 1)) == 0)
+        return out;
+    json_decref(out);
+    return NULL;
 }
 
 json_t *hone_arch_to_json(const hone_arch *arch) {
     json_t *out = record_of(arch_fields, COUNT(arch_fields), arch);
     json_t *ropes = json_array(), *window = json_array(), *rope = json_array(), *moe = json_array(),
            *eos = json_array();
-    for (uint32_t i = 0; i < arch->n_rope; i++) {
-        json_t *r = record_of(rope_fields, COUNT(rope_fields), &arch->rope[i]);
-        json_object_set_new(r, "divisor_0", divisor_of(&arch->rope[i], 0));
-        json_object_set_new(r, "divisor_1", divisor_of(&arch->rope[i], 1));
-        json_array_append_new(ropes, r);
-    }
+    bool ok = out != NULL; /* every step may run out of memory, and none may be left out */
+    for (uint32_t i = 0; i < arch->n_rope; i++) ok &= json_array_append_new(ropes, rope_of(&arch->rope[i])) == 0;
     for (uint32_t l = 0; l < arch->n_layer; l++) {
-        json_array_append_new(window, json_integer(arch->layer[l].window));
-        json_array_append_new(rope, json_integer(arch->layer[l].rope));
-        json_array_append_new(moe, json_boolean(arch->layer[l].moe));
+        ok &= json_array_append_new(window, json_integer(arch->layer[l].window)) == 0;
+        ok &= json_array_append_new(rope, json_integer(arch->layer[l].rope)) == 0;
+        ok &= json_array_append_new(moe, json_boolean(arch->layer[l].moe)) == 0;
     }
-    for (int32_t i = 0; i < arch->n_eos; i++) json_array_append_new(eos, json_integer(arch->eos[i]));
-    json_object_set_new(out, "ropes", ropes);
-    json_object_set_new(out, "layer_window", window);
-    json_object_set_new(out, "layer_rope", rope);
-    json_object_set_new(out, "layer_moe", moe);
-    if (json_object_set_new(out, "eos", eos) == 0 && json_array_size(ropes) == arch->n_rope &&
-        json_array_size(window) == arch->n_layer && json_array_size(rope) == arch->n_layer &&
-        json_array_size(moe) == arch->n_layer && json_array_size(eos) == (size_t)arch->n_eos)
-        return out;
-    json_decref(out); /* without memory an array stays short */
+    for (int32_t i = 0; i < arch->n_eos; i++) ok &= json_array_append_new(eos, json_integer(arch->eos[i])) == 0;
+    ok &= json_object_set_new(out, "ropes", ropes) == 0; /* takes the array over also when it fails */
+    ok &= json_object_set_new(out, "layer_window", window) == 0;
+    ok &= json_object_set_new(out, "layer_rope", rope) == 0;
+    ok &= json_object_set_new(out, "layer_moe", moe) == 0;
+    ok &= json_object_set_new(out, "eos", eos) == 0;
+    if (ok) return out;
+    json_decref(out);
     return NULL;
 }
 

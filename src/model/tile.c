@@ -83,18 +83,19 @@ static const char *type_name(const model_slot *s) {
 static json_t *header_of(const hone_model *m) {
     const model_owner *o = m->owner;
     char fingerprint[17];
-    snprintf(fingerprint, sizeof(fingerprint), "%016llx",
-             (unsigned long long)hone_tile_fingerprint(m->kernels, m->precision));
+    const uint64_t f = hone_tile_fingerprint(m->kernels, m->precision);
+    if (f == 0) return NULL;
+    snprintf(fingerprint, sizeof(fingerprint), "%016llx", (unsigned long long)f);
     json_t *slots = json_array();
-    size_t n = 0;
+    bool ok = true;
     for (size_t i = 0; i < o->n_slot; i++) {
         const model_slot *s = &o->slot[i];
         if (!s->present) continue;
-        json_array_append_new(slots, json_pack("[s, s, I, I, I, I]", s->name, type_name(s), (json_int_t)s->n,
-                                               (json_int_t)s->k, (json_int_t)s->offset, (json_int_t)s->bytes));
-        n++;
+        ok &=
+            json_array_append_new(slots, json_pack("[s, s, I, I, I, I]", s->name, type_name(s), (json_int_t)s->n,
+                                                   (json_int_t)s->k, (json_int_t)s->offset, (json_int_t)s->bytes)) == 0;
     }
-    if (json_array_size(slots) != n) { /* no memory for one of them */
+    if (!ok) { /* no memory for one of them */
         json_decref(slots);
         return NULL;
     }
@@ -194,7 +195,9 @@ static hone_status read_set(hone_model *m, const json_t *json, hone_error *err) 
         return hone_fail(err, HONE_ERR_UNSUPPORTED, "made for the kernel set %.40s, which this machine cannot run",
                          name);
     char mine[17];
-    snprintf(mine, sizeof(mine), "%016llx", (unsigned long long)hone_tile_fingerprint(m->kernels, m->precision));
+    const uint64_t f = hone_tile_fingerprint(m->kernels, m->precision);
+    if (f == 0) return hone_fail(err, HONE_ERR_NOMEM, "no memory for a fingerprint");
+    snprintf(mine, sizeof(mine), "%016llx", (unsigned long long)f);
     if (strcmp(mine, text_of(json, "fingerprint")) != 0)
         return hone_fail(err, HONE_ERR_UNSUPPORTED, "made by another version of the kernel set %s", name);
     return HONE_OK;

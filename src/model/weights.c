@@ -32,6 +32,11 @@ static hone_status open_gguf(hone_weights *w, const char *path, hone_error *err)
     hone_status s;
     if (!(w->gguf_path = hone_strdup(path))) return no_memory(path, err);
     if ((s = hone_gguf_open_path(&w->gguf, path, err))) return s;
+    int64_t parts = 1;
+    if ((s = hone_gguf_opt_int(w->gguf, "split.count", 0, INT64_MAX, &parts, err))) return s;
+    if (parts > 1)
+        return hone_fail(err, HONE_ERR_UNSUPPORTED,
+                         "%s: one of %lld parts of a split GGUF file; join them to one first", path, (long long)parts);
     w->n = (size_t)hone_gguf_tensor_count(w->gguf);
     if (!(w->tensor = hone_zalloc(w->n, sizeof(*w->tensor)))) return no_memory(path, err);
     for (size_t i = 0; i < w->n; i++) {

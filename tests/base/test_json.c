@@ -93,8 +93,34 @@ static int init(void **state) {
     return 0;
 }
 
+/* jansson's lexer writes past buffers when it goes on without memory: parsing must end at the first failure. */
+static void parsing_survives_every_failed_allocation(void **state) {
+    (void)state;
+    static const char text[] = "{\"a long name that makes the lexer's buffer grow\": [1, 2.5, -3e10, true, null, "
+                               "\"text with \\\"escapes\\\" \\u00e4 and more than thirty-two bytes of it\"], "
+                               "\"b\": {\"c\": {\"d\": [[[\"deep\"]]]}, \"e\": \"\"}}";
+    const int64_t live = hone_mem_live;
+    json_t *whole = hone_json_parse(text, sizeof(text) - 1, NULL), *value = NULL;
+    assert_non_null(whole);
+    const int64_t with_whole = hone_mem_live;
+    for (int64_t i = 0; !value; i++) {
+        hone_error err = {0};
+        hone_mem_fail_at = i;
+        value = hone_json_parse(text, sizeof(text) - 1, &err);
+        hone_mem_fail_at = -1;
+        if (value) break;
+        assert_int_equal(err.code, HONE_ERR_NOMEM);
+        assert_int_equal(hone_mem_live, with_whole);
+    }
+    assert_true(json_equal(value, whole));
+    json_decref(value);
+    json_decref(whole);
+    assert_int_equal(hone_mem_live, live);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(parsing_survives_every_failed_allocation),
         cmocka_unit_test(values_of_any_type_and_nothing_behind),
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(getters_check_type_and_range),

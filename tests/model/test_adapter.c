@@ -281,6 +281,32 @@ static void test_refusals(void **state) {
 #undef ALL
 }
 
+static void test_without_memory(void **state) {
+    (void)state;
+    hone_arch *arch = tiny();
+    char *dir = fixture_folder();
+    hone_adapter_config c = all_modules();
+    hone_adapter *a = NULL, *b = NULL;
+    c.target[HONE_MOD_UP] = c.target[HONE_MOD_DOWN] = false;
+    const int64_t live = hone_mem_live;
+    hone_status status = HONE_ERR_NOMEM;
+    for (int64_t i = 0; status != HONE_OK; i++) {
+        hone_error err = {0};
+        hone_mem_fail_at = i;
+        status = hone_adapter_new(&a, arch, &c, &err);
+        if (status == HONE_OK) status = hone_adapter_write(a, dir, &err);
+        if (status == HONE_OK) status = hone_adapter_read(&b, dir, arch, &err);
+        hone_mem_fail_at = -1;
+        if (status != HONE_OK && status != HONE_ERR_NOMEM) fail_msg("allocation %d: %s", (int)i, err.message);
+        hone_adapter_free(a);
+        hone_adapter_free(b);
+        a = b = NULL;
+        assert_int_equal(hone_mem_live, live);
+    }
+    hone_free(arch);
+    fixture_remove(dir);
+}
+
 static void test_the_oracles_adapters(void **state) {
     (void)state;
     static const char *const names[][2] = {{"llama_gqa_tied", "llama_tied"},
@@ -313,8 +339,12 @@ static void test_the_oracles_adapters(void **state) {
 int main(void) {
     hone_json_init();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_new),      cmocka_unit_test(test_written_is_read),      cmocka_unit_test(test_selection),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_the_oracles_adapters),
+        cmocka_unit_test(test_new),
+        cmocka_unit_test(test_written_is_read),
+        cmocka_unit_test(test_selection),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_without_memory),
+        cmocka_unit_test(test_the_oracles_adapters),
     };
     return cmocka_run_group_tests_name("model/adapter", tests, NULL, NULL);
 }

@@ -169,6 +169,42 @@ static void test_broken_files(void **state) {
     fixture_remove(dir);
 }
 
+static void test_without_memory(void **state) {
+    (void)state;
+    char *dir = fixture_folder();
+    const char *path = fixture_path(dir, "x.tiles");
+    fixture_spec s = fixture_default();
+    s.n_layer = 1, s.vocab = 16;
+    hone_model *m = NULL, *b = NULL;
+    assert_true(fixture_write_folder(dir, &s, 1));
+    assert_int_equal(hone_model_open(&m, dir, hone_kernels_find("ref"), HONE_PRECISION_F32, NULL, NULL), HONE_OK);
+    const int64_t live = hone_mem_live;
+    hone_status status = HONE_ERR_NOMEM;
+    for (int64_t i = 0; status != HONE_OK; i++) {
+        hone_mem_fail_at = i;
+        hone_error err = {0};
+        status = hone_model_write_tiles(m, path, &err);
+        hone_mem_fail_at = -1;
+        if (status != HONE_OK && status != HONE_ERR_NOMEM) fail_msg("allocation %d: %s", (int)i, err.message);
+        assert_int_equal(hone_mem_live, live);
+    }
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    status = HONE_ERR_NOMEM;
+    for (int64_t i = 0; status != HONE_OK; i++) {
+        hone_error err = {0};
+        hone_mem_fail_at = i;
+        status = hone_model_map_tiles(&b, fd, "x.tiles", &err);
+        hone_mem_fail_at = -1;
+        if (status != HONE_OK && status != HONE_ERR_NOMEM) fail_msg("allocation %d: %s", (int)i, err.message);
+        hone_model_close(b);
+        assert_int_equal(hone_mem_live, live);
+    }
+    close(fd);
+    hone_model_close(m);
+    fixture_remove(dir);
+}
+
 static void test_fingerprints(void **state) {
     (void)state;
     for (size_t i = 0; hone_kernels_all()[i]; i++) {
@@ -189,6 +225,7 @@ int main(void) {
         cmocka_unit_test(test_what_is_mapped_was_written),
         cmocka_unit_test(test_bytes_are_a_function_of_the_weights),
         cmocka_unit_test(test_broken_files),
+        cmocka_unit_test(test_without_memory),
         cmocka_unit_test(test_fingerprints),
     };
     return cmocka_run_group_tests_name("model/tile", tests, NULL, NULL);

@@ -53,7 +53,7 @@ static void test_what_goes_in_comes_out(void **state) {
     assert_int_equal(st.st_mode & 0777, 0400);
     assert_int_equal(hone_artifact_verify(store, abc, NULL), HONE_OK);
     /* A file, an empty one, what is none. */
-    assert_int_equal(hone_artifact_add_path(store, big, digest, &bytes, NULL), HONE_OK);
+    assert_int_equal(hone_artifact_add_path(store, "/proc/self/exe", digest, &bytes, NULL), HONE_OK);
     assert_int_equal(hone_artifact_verify(store, digest, NULL), HONE_OK);
     assert_int_equal(stat("/proc/self/exe", &st), 0);
     assert_int_equal(bytes, st.st_size);
@@ -185,8 +185,6 @@ static void test_a_full_disk_leaves_nothing(void **state) {
     }
     int status;
     waitpid(pid, &status, 0);
-    close(big_fd);
-    unlink(big);
     assert_int_equal(status, 0);
     assert_int_equal(count_in(folder_at(&f, "tmp")), 0);
     assert_int_equal(count_in(f.path), 2); /* tmp and ba */

@@ -136,15 +136,16 @@ def test_a_client_that_leaves_frees_its_place(server, client):
     raise AssertionError("its pages are still taken: " + "; ".join(running + free))
 
 
-def test_many_at_once_equal_alone(client):
-    alone = client.chat.completions.create(model=MODEL, messages=ASK, temperature=0.8, seed=11, max_tokens=24).choices[0].message.content
-    got = [None] * 8
+@pytest.mark.parametrize("temperature", [0, 0.8])
+def test_among_sixteen_others_equals_alone(client, temperature):
+    ask = lambda m: client.chat.completions.create(model=MODEL, messages=m, temperature=temperature, seed=11, max_tokens=24).choices[0].message.content
+    alone = ask(ASK)
+    got = [None] * 17
 
     def one(i):
-        m = ASK if i % 2 == 0 else [{"role": "user", "content": f"Tell me about number {i}. " * (i * 9)}]
-        got[i] = client.chat.completions.create(model=MODEL, messages=m, temperature=0.8, seed=11, max_tokens=24).choices[0].message.content
+        got[i] = ask(ASK if i == 8 else [{"role": "user", "content": f"Tell me about number {i}. " * (i * 5 + 1)}])
 
-    threads = [threading.Thread(target=one, args=(i,)) for i in range(8)]
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(17)]
     for t in threads: t.start()
     for t in threads: t.join()
-    assert [got[i] for i in range(0, 8, 2)] == [alone] * 4
+    assert got[8] == alone and all(got)

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "cli/inspect.h"
 #include "cli/model.h"
+#include "cli/train.h"
 #include "train/pass.h"
 
 /* Rows of tokens need no tokenizer; rows of messages and texts do. */
@@ -85,10 +86,8 @@ int cli_inspect_loss(const cli_args *args) {
         /* The text side is a bonus: a folder of weights alone still answers for rows of tokens. */
         if (hone_text_open(&m.text, m.where.path, &err) != HONE_OK) m.text = NULL;
         const hone_data_rules rules = rules_for(&m);
-        if (hone_data_load(&data, path, &rules, NULL, &err) != HONE_OK)
-            rc = cli_fail(args, &err);
-        else
-            rc = loss_run(args, &m, &data);
+        rc = cli_train_load(args, &data, path, &rules);
+        if (rc == CLI_OK) rc = loss_run(args, &m, &data);
     }
     hone_data_free(&data);
     cli_model_close(&m);
@@ -134,14 +133,11 @@ int cli_inspect_masks(const cli_args *args) {
     if (!name || !path) return CLI_USAGE;
     cli_model m;
     hone_train_data data = {0};
-    hone_error err = {0};
     int rc = cli_model_open(&m, args, name, CLI_TEXT_SIDE);
     if (rc == CLI_OK) {
         const hone_data_rules rules = rules_for(&m);
-        if (hone_data_load(&data, path, &rules, NULL, &err) != HONE_OK)
-            rc = cli_fail(args, &err);
-        else
-            rc = masks_run(args, &m, &data);
+        rc = cli_train_load(args, &data, path, &rules);
+        if (rc == CLI_OK) rc = masks_run(args, &m, &data);
     }
     hone_data_free(&data);
     cli_model_close(&m);

@@ -124,6 +124,18 @@ bool cli_train_read(const cli_args *args, cli_train *t) {
     return true;
 }
 
+int cli_train_load(const cli_args *args, hone_train_data *data, const char *path, const hone_data_rules *rules) {
+    hone_data_faults faults = {0};
+    hone_error err = {0};
+    if (hone_data_load(data, path, rules, &faults, &err) == HONE_OK) return CLI_OK;
+    hone_buf text = {0};
+    const int rc = faults.total && hone_data_faults_text(&faults, &text)
+                       ? cli_fail_text(args, "%s: %s", path, hone_buf_str(&text))
+                       : cli_fail(args, &err);
+    hone_buf_free(&text);
+    return rc;
+}
+
 int cli_train_open(const cli_args *args, cli_train *t) {
     *t = (cli_train){0};
     const char *name = cli_need(args, "model"), *data = cli_need(args, "data"), *valid = cli_get(args, "valid");
@@ -143,11 +155,11 @@ int cli_train_open(const cli_args *args, cli_train *t) {
                                    .vocab = t->model.model->arch.vocab,
                                    .max_length = t->model.model->arch.max_position};
     cli_progress(args, "reading %s ...", data);
-    hone_status status = hone_data_load(&t->data, data, &rules, NULL, &err);
-    if (status == HONE_OK && valid) status = hone_data_load(&t->valid, valid, &rules, NULL, &err);
+    int loaded = cli_train_load(args, &t->data, data, &rules);
+    if (loaded == CLI_OK && valid) loaded = cli_train_load(args, &t->valid, valid, &rules);
     cli_progress(args, NULL);
     t->config.base_name = t->model.where.base;
-    return status == HONE_OK ? CLI_OK : cli_fail(args, &err);
+    return loaded;
 }
 
 void cli_train_close(cli_train *t) {

@@ -38,8 +38,12 @@ static void print(const char *kind, json_t *value) {
     json_decref(line);
 }
 
+static void failed_text(const char *code, const char *param, const char *message) {
+    print("failed", json_pack("{s:s, s:s, s:s?}", "code", code, "message", message, "param", param));
+}
+
 static int failed(const char *code, const char *param, const hone_error *err) {
-    print("failed", json_pack("{s:s, s:s, s:s?}", "code", code, "message", err->message, "param", param));
+    failed_text(code, param, err->message);
     return 1;
 }
 
@@ -65,7 +69,9 @@ static void clear(bench *b) {
     hone_store_close(b->store);
 }
 
-static hone_status load_file(bench *b, const char *file_id, hone_train_data *out, hone_error *err) {
+/* faults: what the message has no room for. */
+static hone_status load_file(bench *b, const char *file_id, hone_train_data *out, hone_data_faults *faults,
+                             hone_error *err) {
     hone_rec_file f;
     hone_status status = hone_store_file_get(b->store, file_id, &f, err);
     if (status != HONE_OK) return status;
@@ -76,7 +82,7 @@ static hone_status load_file(bench *b, const char *file_id, hone_train_data *out
                                    .vocab = b->info.arch.vocab,
                                    .max_length = b->info.arch.max_position};
     status =
-        path ? hone_data_load(out, path, &rules, NULL, err) : hone_fail(err, HONE_ERR_NOMEM, "no memory for a path");
+        path ? hone_data_load(out, path, &rules, faults, err) : hone_fail(err, HONE_ERR_NOMEM, "no memory for a path");
     hone_free(path);
     hone_rec_file_free(&f);
     return status;
@@ -85,6 +91,7 @@ static hone_status load_file(bench *b, const char *file_id, hone_train_data *out
 /* Store, job, base and rows; prints what failed and returns false. */
 static bool prepare(bench *b, const char *home, const char *id) {
     hone_error err = {.position = HONE_NO_POSITION};
+    hone_data_faults faults = {0};
     signal(SIGPIPE, SIG_IGN);
     const char *code = "internal_error", *param = NULL;
     hone_status status = hone_store_open(&b->store, home, HONE_HOME_GUEST, &err);
@@ -101,16 +108,21 @@ static bool prepare(bench *b, const char *home, const char *id) {
     if (status == HONE_OK) {
         code = "invalid_training_file";
         param = "training_file";
-        status = load_file(b, b->job.training_file, &b->train, &err);
+        status = load_file(b, b->job.training_file, &b->train, &faults, &err);
     }
     if (status == HONE_OK && b->job.validation_file) {
         code = "invalid_validation_file";
         param = "validation_file";
         b->has_valid = true;
-        status = load_file(b, b->job.validation_file, &b->valid, &err);
+        status = load_file(b, b->job.validation_file, &b->valid, &faults, &err);
     }
     if (status == HONE_OK) return true;
-    failed(code, param, &err);
+    hone_buf text = {0};
+    if (faults.total && hone_data_faults_text(&faults, &text))
+        failed_text(code, param, hone_buf_str(&text));
+    else
+        failed_text(code, param, err.message);
+    hone_buf_free(&text);
     return false;
 }
 

@@ -191,23 +191,28 @@ static void note_fault(hone_data_faults *faults, uint64_t line, const char *mess
     faults->total++;
 }
 
-/* "file: line 3: ...; line 9: ...; and 12 more", as many as a message holds. */
+/* The first n of them, and how many are not said. */
+static bool say(const hone_data_faults *faults, uint32_t n, hone_buf *out) {
+    for (uint32_t i = 0; i < n; i++)
+        hone_buf_format(out, "%sline %llu: %s", i ? "; " : "", (unsigned long long)faults->fault[i].line,
+                        faults->fault[i].message);
+    if (faults->total > n) hone_buf_format(out, "; and %llu more", (unsigned long long)(faults->total - n));
+    return !out->failed;
+}
+
+bool hone_data_faults_text(const hone_data_faults *faults, hone_buf *out) {
+    return say(faults, faults->n, out);
+}
+
+/* As many as a message holds, behind the file's name. */
 static hone_status report(const hone_data_faults *faults, const char *name, hone_error *err) {
     hone_buf text = {0};
-    uint32_t said = 0;
-    for (; said < faults->n; said++) {
-        const size_t before = text.n;
-        hone_buf_format(&text, "%sline %llu: %s", said ? "; " : "", (unsigned long long)faults->fault[said].line,
-                        faults->fault[said].message);
-        if (said && text.n > 380) {
-            text.n = before;
-            text.data[before] = 0;
-            break;
-        }
+    for (uint32_t n = faults->n; n > 0; n--) {
+        hone_buf_clear(&text);
+        if (!say(faults, n, &text) || text.n + strlen(name) + 3 < sizeof(err->message)) break;
     }
-    if (faults->total > said) hone_buf_format(&text, "; and %llu more", (unsigned long long)(faults->total - said));
     const hone_status st =
-        hone_fail_at(err, HONE_ERR_FORMAT, (int64_t)faults->fault[0].line, "%.80s: %s", name, hone_buf_str(&text));
+        hone_fail_at(err, HONE_ERR_FORMAT, (int64_t)faults->fault[0].line, "%s: %s", name, hone_buf_str(&text));
     hone_buf_free(&text);
     return st;
 }

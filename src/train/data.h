@@ -65,6 +65,10 @@ typedef struct {
     uint64_t total;                              /* faults found; total - n are not in fault */
 } hone_data_faults;
 
+/* "line 3: ...; line 9: ...; and 12 more": all that faults holds, where a hone_error has room for the first few.  False
+ * without memory. */
+bool hone_data_faults_text(const hone_data_faults *faults, hone_buf *out);
+
 /* What rows are made with; all borrowed for the call. */
 typedef struct {
     const hone_tokenizer *tokenizer; /* NULL: only rows of tokens */

@@ -303,6 +303,12 @@ static void test_long_rows_are_refused_and_the_first_ten_faults_kept(void **stat
     assert_int_equal(faults.fault[9].line, 20);
     assert_non_null(strstr(faults.fault[0].message, "42 tokens, and at most 40"));
     assert_non_null(strstr(err.message, " more"));
+    hone_buf all = {0};
+    assert_true(hone_data_faults_text(&faults, &all));
+    assert_non_null(strstr(all.data, "line 2: "));
+    assert_non_null(strstr(all.data, "line 20: "));
+    assert_non_null(strstr(all.data, "; and 5 more"));
+    hone_buf_free(&all);
     hone_data_free(&data);
     hone_buf_free(&text);
     assert_int_equal(parse(&data, "\n\n", &r, NULL, &err), HONE_ERR_FORMAT);

@@ -37,8 +37,12 @@ bool hone_buf_add(hone_buf *b, const void *bytes, size_t n) {
     return true;
 }
 
-bool hone_buf_text(hone_buf *b, const char *text) { return hone_buf_add(b, text, strlen(text)); }
-bool hone_buf_char(hone_buf *b, char c) { return hone_buf_add(b, &c, 1); }
+bool hone_buf_text(hone_buf *b, const char *text) {
+    return hone_buf_add(b, text, strlen(text));
+}
+bool hone_buf_char(hone_buf *b, char c) {
+    return hone_buf_add(b, &c, 1);
+}
 
 bool hone_buf_format(hone_buf *b, const char *format, ...) {
     va_list args, again;
@@ -94,7 +98,9 @@ bool hone_buf_json_string(hone_buf *b, const char *text, size_t n) {
     return hone_buf_char(b, '"');
 }
 
-const char *hone_buf_str(const hone_buf *b) { return b->data ? b->data : ""; }
+const char *hone_buf_str(const hone_buf *b) {
+    return b->data ? b->data : "";
+}
 
 void hone_buf_clear(hone_buf *b) {
     b->n = 0;

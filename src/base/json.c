@@ -7,13 +7,13 @@
 #include "base/file.h"
 #include "base/mem.h"
 
-/* jansson is not safe when memory runs out: its lexer goes on with a text that lost a character, and may then write past
- * the end of a buffer; some builders leave values out without a word.  So a parse ends at the first allocation that fails,
- * by a jump out of the library, and what it had allocated until then is found in a list and freed.  For builders each
- * failure is noted. */
+/* jansson is not safe when memory runs out: its lexer goes on with a text that lost a character, and may then write
+ * past the end of a buffer; some builders leave values out without a word.  So a parse ends at the first allocation
+ * that fails, by a jump out of the library, and what it had allocated until then is found in a list and freed.  For
+ * builders each failure is noted. */
 typedef struct allocation {
-    struct allocation *next, **back; /* in the list of the parse that is going on; back NULL: in none.  16 bytes, so that
-                                        what follows is aligned for everything */
+    struct allocation *next, **back; /* in the list of the parse that is going on; back NULL: in none.  16 bytes, so
+                                        that what follows is aligned for everything */
 } allocation;
 
 static _Thread_local allocation *parsed; /* what the parse of this thread holds */
@@ -47,11 +47,17 @@ static void json_release(void *p) {
     hone_free(a);
 }
 
-void hone_json_init(void) { json_set_alloc_funcs(json_alloc, json_release); }
+void hone_json_init(void) {
+    json_set_alloc_funcs(json_alloc, json_release);
+}
 
-void hone_json_memory_reset(void) { alloc_failed = false; }
+void hone_json_memory_reset(void) {
+    alloc_failed = false;
+}
 
-bool hone_json_memory_ok(void) { return !alloc_failed; }
+bool hone_json_memory_ok(void) {
+    return !alloc_failed;
+}
 
 /* NULL without memory; then *ran_out is true. */
 static json_t *parse(const char *text, size_t n, json_error_t *e, bool *ran_out) {
@@ -99,7 +105,9 @@ json_t *hone_json_load(const char *path, hone_error *err) {
     return value;
 }
 
-static int append(const char *bytes, size_t n, void *out) { return hone_buf_add(out, bytes, n) ? 0 : -1; }
+static int append(const char *bytes, size_t n, void *out) {
+    return hone_buf_add(out, bytes, n) ? 0 : -1;
+}
 
 bool hone_json_write(const json_t *value, hone_buf *out) {
     return json_dump_callback(value, append, out, JSON_COMPACT | JSON_ENCODE_ANY) == 0;

@@ -11,7 +11,9 @@
 static const char *const names[] = {"debug", "info", "warn", "error"};
 static int least = -1; /* -1: the environment was not read yet */
 
-void hone_log_set_level(hone_log_level level) { least = (int)level; }
+void hone_log_set_level(hone_log_level level) {
+    least = (int)level;
+}
 
 static int level_now(void) {
     if (least < 0) {

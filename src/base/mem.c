@@ -17,7 +17,9 @@ static bool must_fail(void) {
 #define COUNT_IN(p) ((p) ? (void)hone_mem_live++ : (void)0)
 #define COUNT_OUT() ((void)hone_mem_live--)
 #else
-static inline bool must_fail(void) { return false; }
+static inline bool must_fail(void) {
+    return false;
+}
 #define COUNT_IN(p) ((void)0)
 #define COUNT_OUT() ((void)0)
 #endif
@@ -60,7 +62,9 @@ char *hone_strndup(const char *text, size_t n_bytes) {
     return copy;
 }
 
-char *hone_strdup(const char *text) { return hone_strndup(text, strlen(text)); }
+char *hone_strdup(const char *text) {
+    return hone_strndup(text, strlen(text));
+}
 
 bool hone_grow(void *array_pointer, size_t *cap, size_t n, size_t element_bytes) {
     if (n < *cap) return true;

@@ -123,7 +123,9 @@ void hone_pool_close(hone_pool *p) {
     hone_free(p);
 }
 
-uint32_t hone_pool_threads(const hone_pool *p) { return p ? p->n_threads : 1; }
+uint32_t hone_pool_threads(const hone_pool *p) {
+    return p ? p->n_threads : 1;
+}
 
 void hone_pool_run(hone_pool *p, uint32_t n_tasks, void (*fn)(void *, uint32_t, uint32_t), void *arg) {
     if (!p || p->n_threads == 1 || n_tasks <= 1) {

@@ -69,8 +69,8 @@ int cli_model_open(cli_model *m, const cli_args *args, const char *name, unsigne
         if (status == HONE_OK)
             status = hone_model_open(&m->model, m->where.path, hone_kernels_best(), m->precision, m->pool, &err);
         if (status == HONE_OK && m->text &&
-            (status = hone_arch_check_vocabulary(&m->model->arch, (uint64_t)hone_tokenizer_size(m->text->tokenizer),
-                                                 &err)))
+            (status =
+                 hone_arch_check_vocabulary(&m->model->arch, (uint64_t)hone_tokenizer_size(m->text->tokenizer), &err)))
             hone_fail_within(&err, status, "%s: ", name);
         if (status == HONE_OK) status = read_adapter(m, args, &err);
         cli_progress(args, NULL);

@@ -30,8 +30,8 @@ struct hone_backward {
     float *low[3];          /* rank_cap: scale * dY B of the modules of a group */
     float *dropped;         /* the widest input, masked; only for adapters with dropout */
     float *cos[HONE_MAX_ROPES], *sin[HONE_MAX_ROPES]; /* rot / 2 of each rope table */
-    backward_seq *seq;      /* [max_rows] */
-    uint8_t *scratch;       /* [n_threads, scratch_bytes] */
+    backward_seq *seq;                                /* [max_rows] */
+    uint8_t *scratch;                                 /* [n_threads, scratch_bytes] */
     size_t scratch_bytes;
 
     /* the block at hand */

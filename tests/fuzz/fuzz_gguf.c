@@ -9,7 +9,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 
 static void look_at_keys(const hone_gguf *g) {
-    static const char *const keys[] = {"general.architecture", "general.alignment", "tokenizer.ggml.tokens",
+    static const char *const keys[] = {"general.architecture",  "general.alignment",         "tokenizer.ggml.tokens",
                                        "tokenizer.ggml.scores", "tokenizer.ggml.token_type", "llama.block_count"};
     for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
         hone_gguf_text t;

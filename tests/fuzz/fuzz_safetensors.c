@@ -1,4 +1,5 @@
-/* fuzz_safetensors.c - any bytes as a safetensors file; what opens is written again and must open to the same tensors. */
+/* fuzz_safetensors.c - any bytes as a safetensors file; what opens is written again and must open to the same tensors.
+ */
 #include <stdlib.h>
 #include <string.h>
 

@@ -176,22 +176,26 @@ hone_status trainer_plan(hone_train_plan *p, hone_pass_config *cut, const hone_m
         p->micro_tokens /= 2; /* auto gives way; a stated setting is refused below */
     }
     const uint64_t wanted = p->total_bytes;
-    for (uint32_t micro = p->micro_tokens; micro > 32;) {
-        micro /= 2;
-        p->micro_tokens = micro;
+    uint32_t fits = 0, over = p->micro_tokens; /* memory grows with the micro-batch: the border by halving */
+    while (over - fits > 1) {
+        p->micro_tokens = fits + (over - fits) / 2;
         st = largest(cut, p, cfg, train, valid, err);
         if (st != HONE_OK) return st;
         count_bytes(p, cut, model, adapter, pool, train, valid);
         if (p->total_bytes <= cfg->memory_bytes)
-            return hone_fail(err, HONE_ERR_LIMIT,
-                             "training needs %llu MiB, %llu MiB are allowed: %u tokens in a micro-batch would fit",
-                             (unsigned long long)(wanted >> 20), (unsigned long long)(cfg->memory_bytes >> 20), micro);
+            fits = p->micro_tokens;
+        else
+            over = p->micro_tokens;
     }
-    return hone_fail(
-        err, HONE_ERR_LIMIT,
-        "training needs %llu MiB, %llu MiB are allowed, and the longest row (%u tokens) fits with no setting: "
-        "shorten it or allow more",
-        (unsigned long long)(p->total_bytes >> 20), (unsigned long long)(cfg->memory_bytes >> 20), train->longest);
+    if (fits)
+        return hone_fail(err, HONE_ERR_LIMIT,
+                         "training needs %llu MiB, %llu MiB are allowed: micro-batches of at most %u tokens fit",
+                         (unsigned long long)(wanted >> 20), (unsigned long long)(cfg->memory_bytes >> 20), fits);
+    return hone_fail(err, HONE_ERR_LIMIT,
+                     "training needs %llu MiB, %llu MiB are allowed, and the longest row (%u tokens) fits with no "
+                     "setting: shorten it or allow more",
+                     (unsigned long long)(p->total_bytes >> 20), (unsigned long long)(cfg->memory_bytes >> 20),
+                     train->longest);
 }
 
 hone_status hone_train_make_plan(hone_train_plan *out, const hone_model *model, hone_pool *pool,

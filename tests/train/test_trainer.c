@@ -235,7 +235,13 @@ static void test_plans(void **state) {
     assert_true(p.total_bytes <= usual / 2);
     c.micro_tokens = 768; /* stated: refused, with what fits */
     assert_int_equal(hone_train_make_plan(&p, &t.model, NULL, &c, &train, &valid, &err), HONE_ERR_LIMIT);
-    assert_non_null(strstr(err.message, "would fit"));
+    const char *at = strstr(err.message, "at most ");
+    assert_non_null(at);
+    const uint32_t fits = (uint32_t)strtoul(at + 8, NULL, 10);
+    c.micro_tokens = fits; /* what it says is the largest that does */
+    assert_int_equal(hone_train_make_plan(&p, &t.model, NULL, &c, &train, &valid, &err), HONE_OK);
+    c.micro_tokens = fits + 1;
+    assert_int_equal(hone_train_make_plan(&p, &t.model, NULL, &c, &train, &valid, &err), HONE_ERR_LIMIT);
     c.memory_bytes = 1000;
     assert_int_equal(hone_train_make_plan(&p, &t.model, NULL, &c, &train, &valid, &err), HONE_ERR_LIMIT);
     assert_non_null(strstr(err.message, "longest row"));

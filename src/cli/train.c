@@ -295,6 +295,17 @@ static hone_status publish(const cli_args *args, const cli_train *t, const char 
     return status;
 }
 
+/* The store has both files now; the folder was only the run's. */
+static void clear_folder(const char *folder) {
+    static const char *const names[] = {"adapter_config.json", "adapter_model.safetensors"};
+    for (int i = 0; i < 2; i++) {
+        char *path = hone_path_join(folder, names[i]);
+        if (path) unlink(path);
+        hone_free(path);
+    }
+    rmdir(folder); /* stays where --keep-epochs left something in it */
+}
+
 /* The run ----------------------------------------------------------------------------------------------------------*/
 
 static int finish(const cli_args *args, const report *r, const hone_train_result *result, const char *version,
@@ -351,8 +362,9 @@ static int train_run(const cli_args *args, cli_train *t) {
     else if (status != HONE_OK)
         rc = cli_fail(args, &err);
     else
-        rc = finish(args, &r, &result, version[0] ? version : NULL, t->config.out_dir);
+        rc = finish(args, &r, &result, version[0] ? version : NULL, cli_get(args, "out"));
     hone_adapter_free(result.adapter);
+    if (kept && rc == CLI_OK) clear_folder(kept);
     if (r.log && fclose(r.log) != 0 && rc == CLI_OK) rc = cli_fail_text(args, "%s: cannot write the log", log);
     hone_free(kept);
     return rc;

@@ -19,6 +19,7 @@
 
 #define MAX_REPEATS 32
 #define MAX_PROMPT 4096
+#define AHEAD 128 /* tokens that early streams may make while late prompts are still read */
 
 typedef struct {
     const char *model;
@@ -123,17 +124,17 @@ static bool run_decode(hone_engine *e, const options *o, uint32_t batch, uint32_
     const uint32_t repeats = batch == 1 ? o->repeats : (o->repeats + 1) / 2;
     for (uint32_t i = 0; i < repeats; i++) {
         for (uint32_t b = 0; b < batch; b++)
-            if (!submit(e, 1 + b, prompt, o->tg + 1, vocab)) return false;
+            if (!submit(e, 1 + b, prompt, o->tg + AHEAD, vocab)) return false;
         n_token = 0;
         while (n_token < batch) hone_engine_step(e, count_tokens, NULL); /* everyone's first */
         n_token = 0;
         load_begin();
         const double from = hone_clock_seconds();
-        while (hone_engine_step(e, count_tokens, NULL)) {
-        }
+        for (uint32_t step = 0; step < o->tg; step++) hone_engine_step(e, count_tokens, NULL);
         speed[i] = n_token / (hone_clock_seconds() - from);
         const double f = load_end();
         foreign = f > foreign ? f : foreign;
+        for (uint32_t b = 0; b < batch; b++) hone_engine_cancel(e, 1 + b);
     }
     char name[32];
     snprintf(name, sizeof(name), "tg%u B=%u", o->tg, batch);

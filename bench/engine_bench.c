@@ -76,11 +76,12 @@ static void line(const char *test, double *speed, uint32_t n, double foreign, do
     own_spent = 0;
 }
 
-static uint32_t n_token;
+static uint32_t n_token, n_first;
 
 static void count_tokens(void *arg, const hone_event *event) {
     (void)arg;
     n_token += event->kind == HONE_EVENT_TOKEN;
+    n_first += event->kind == HONE_EVENT_TOKEN && event->index == 0;
 }
 
 static bool submit(hone_engine *e, uint64_t id, uint32_t n_prompt, uint32_t max_tokens, uint32_t vocab) {
@@ -125,8 +126,8 @@ static bool run_decode(hone_engine *e, const options *o, uint32_t batch, uint32_
     for (uint32_t i = 0; i < repeats; i++) {
         for (uint32_t b = 0; b < batch; b++)
             if (!submit(e, 1 + b, prompt, o->tg + AHEAD, vocab)) return false;
-        n_token = 0;
-        while (n_token < batch) hone_engine_step(e, count_tokens, NULL); /* everyone's first */
+        n_first = 0;
+        while (n_first < batch) hone_engine_step(e, count_tokens, NULL); /* everyone's first */
         n_token = 0;
         load_begin();
         const double from = hone_clock_seconds();

@@ -30,6 +30,7 @@ static void look_at_keys(const hone_gguf *g) {
             while (hone_gguf_next_int(&a, &v)) seen += (size_t)v;
         if (hone_gguf_get_array(g, keys[i], HONE_GGUF_REALS, &a, NULL) == HONE_OK)
             while (hone_gguf_next_real(&a, &r)) seen += r > 0;
+        (void)seen;
     }
 }
 
@@ -44,6 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
             if (hone_gguf_tensor_find(g, t->name) != t) abort();
             for (size_t k = 0; k < t->bytes; k++) seen += ((const uint8_t *)t->data)[k];
         }
+        (void)seen;
         hone_arch *arch = hone_zalloc(1, sizeof(*arch));
         hone_layout layout;
         if (arch) hone_family_from_gguf(arch, &layout, g, &err);

@@ -378,8 +378,7 @@ static void start_more(api_call *call) {
         r.n_prompt = c->n_prompt;
         r.sampling.seed = c->seed;
         hone_status status = HONE_OK;
-        if (r.max_tokens)
-            status = hone_detok_open(&c->detok, call->target.base->text->tokenizer, !call->keep_special, &err);
+        if (r.max_tokens) status = hone_detok_open(&c->detok, call->target.base->text->tokenizer, true, &err);
         if (status == HONE_OK)
             status = hone_controller_generate(call->target.base->component,
                                               call->target.adapter.digest[0] ? &call->target.adapter : NULL, &r,

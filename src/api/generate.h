@@ -73,7 +73,6 @@ struct api_call {
     uint32_t n_choice, n_started, n_over;
     bool stream, include_usage, streaming; /* streaming: the reply has begun */
     bool token_ids;                        /* return_token_ids, vLLM's extension */
-    bool keep_special;                     /* special tokens appear in the text */
     uint32_t prompt_tokens;                /* of all distinct prompts, for usage */
     char id[HONE_ID_MAX];
     int64_t created;

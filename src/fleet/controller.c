@@ -137,7 +137,6 @@ void hone_generation_cancel(hone_generation *g) {
 
 /* The journal is written before the caller hears of a token, and what it heard already is not told again. */
 void controller_deliver(hone_controller *c, const hone_event *e) {
-    (void)c;
     hone_generation *g = controller_find(c, e->id);
     switch (e->kind) {
     case HONE_EVENT_TOKEN:
@@ -382,10 +381,6 @@ void hone_component_get_status(const hone_component *m, hone_component_status *o
         out->engine.decode_tokens += s->decode_tokens;
         out->engine.adapters += s->adapters;
     }
-}
-
-pid_t hone_component_copy_pid(const hone_component *m, uint32_t i) {
-    return i < m->n_link && m->link[i].child ? hone_child_pid(m->link[i].child) : 0;
 }
 
 hone_component *hone_controller_next(hone_controller *c, hone_component *after) {

@@ -67,7 +67,6 @@ typedef struct {
     hone_engine_stats engine;  /* summed over copies */
 } hone_component_status;
 void hone_component_get_status(const hone_component *m, hone_component_status *out);
-pid_t hone_component_copy_pid(const hone_component *m, uint32_t i); /* 0: no such copy; for tests and operators */
 
 /* Where an adapter's files are.  The digest names it; the paths are opened when a copy first needs them. */
 typedef struct {

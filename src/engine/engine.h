@@ -13,9 +13,11 @@
 #define HONE_ENGINE_H
 
 #include "engine/forward.h"
+#include "grammar/matcher.h"
 
 #define HONE_TOP_LOGPROBS 20u
 #define HONE_MAX_STOP_TOKENS 16u
+#define HONE_NO_DRAFT UINT32_MAX
 
 typedef struct {
     float temperature;        /* 0: greedy (the lowest id among equals) */
@@ -44,12 +46,21 @@ typedef struct {
     int32_t stop[HONE_MAX_STOP_TOKENS]; /* end-of-turn tokens: sampled ones end the request and are reported */
     bool ignore_stop;                   /* ignore_eos */
     hone_sampling sampling;
-    int32_t n_logprobs;   /* -1: none; 0 to HONE_TOP_LOGPROBS alternatives for each output token */
-    bool prompt_logprobs; /* the same for prompt tokens, from the second on; a request with emitted tokens tells them
-                             again */
-    bool want_embedding;  /* mean over the prompt of the final norm's output */
-    const char *adapter;  /* digest of a registered adapter, NULL: base */
-    uint32_t priority;    /* lower goes first */
+    int32_t n_logprobs;     /* -1: none; 0 to HONE_TOP_LOGPROBS alternatives for each output token */
+    bool prompt_logprobs;   /* the same for prompt tokens, from the second on; a request with emitted tokens tells them
+                               again */
+    bool want_embedding;    /* mean over the prompt of the final norm's output */
+    const char *adapter;    /* digest of a registered adapter, NULL: base */
+    uint32_t priority;      /* class: lower goes first; the youngest of the highest number loses its pages first */
+    bool no_prefix;         /* neither takes cached pages nor leaves any (cache_salt of other tenants, measurements) */
+    const char *cache_salt; /* prefixes are shared among requests of one salt; NULL: "" */
+    bool pin_prefix;        /* the prompt's whole pages stay cached when it ends, within the pins' share of the slab */
+    hone_grammar *grammar;  /* NULL: free text; retained.  Output ends with a stop token once the text is complete */
+    const char *grammar_source; /* [n_grammar_source] what the wire carries; a copy compiles it into `grammar` */
+    size_t n_grammar_source;
+    const int32_t *prediction; /* OpenAI's `prediction`: the output that the caller expects, for drafts; copied */
+    uint32_t n_prediction;
+    uint32_t max_draft; /* drafted tokens a step; 0: the engine's choice, HONE_NO_DRAFT: none */
 } hone_engine_request;
 
 typedef enum { HONE_EVENT_TOKEN, HONE_EVENT_PROMPT, HONE_EVENT_EMBEDDING, HONE_EVENT_DONE } hone_event_kind;
@@ -71,10 +82,12 @@ typedef struct {
     uint32_t n_top; /* alternatives, best first */
     int32_t top_token[HONE_TOP_LOGPROBS];
     float top_logprob[HONE_TOP_LOGPROBS];
-    hone_finish finish;          /* DONE */
-    uint32_t n_prompt, n_output; /* DONE: usage */
-    const float *embedding;      /* EMBEDDING: [D] mean, not normalised */
-    const hone_error *error;     /* DONE with HONE_FINISH_ERROR */
+    hone_finish finish;              /* DONE */
+    uint32_t n_prompt, n_output;     /* DONE: usage */
+    uint32_t n_cached;               /* DONE: prompt tokens whose keys and values came from the prefix tree */
+    uint32_t n_accepted, n_rejected; /* DONE: drafted tokens; OpenAI's accepted_prediction_tokens where it was asked */
+    const float *embedding;          /* EMBEDDING: [D] mean, not normalised */
+    const hone_error *error;         /* DONE with HONE_FINISH_ERROR */
 } hone_event;
 
 /* Zeros mean hone_engine_defaults' values; HONE_KV_BF16 stays. */
@@ -85,14 +98,21 @@ typedef struct {
     uint64_t kv_bytes;      /* the slab */
     hone_kv_type kv_type;
     uint64_t adapter_bytes; /* budget of resident adapters */
+    uint32_t max_draft;     /* drafted tokens of one request in a step at most; HONE_NO_DRAFT: speculation is off */
+    bool no_prefix;         /* no prefix tree */
 } hone_engine_config;
 
 typedef struct {
     uint32_t running, waiting;
     uint32_t pages_free, pages_total;
     uint64_t steps, prefill_tokens, decode_tokens;
-    uint64_t preemptions; /* sequences that lost their pages to older ones and were computed again */
-    uint64_t memory;      /* bytes held: the plan's kv and scratch */
+    uint64_t preemptions;       /* sequences that lost their pages to older ones and were computed again */
+    uint64_t prefix_tokens;     /* prompt tokens that were not computed */
+    uint32_t pages_cached;      /* of pages_free: hold prefixes, given up when they are needed */
+    uint64_t drafted, accepted; /* tokens of speculation */
+    uint64_t forced;            /* tokens that a grammar left no choice for */
+    uint64_t grammar_mask_ns;   /* time spent on token masks */
+    uint64_t memory;            /* bytes held: the plan's kv and scratch */
     uint64_t adapter_bytes;
     uint32_t adapters;
 } hone_engine_stats;
@@ -111,6 +131,11 @@ void hone_engine_plan(hone_memory_plan *out, const hone_model *model, const hone
 
 hone_status hone_engine_open(hone_engine **out, const hone_model *model, hone_pool *pool, const hone_engine_config *cfg,
                              hone_error *err);
+
+/* The bytes of the tokens, for grammars; owned afterwards.  Without one, requests with a grammar are refused with
+ * HONE_ERR_UNSUPPORTED. */
+void hone_engine_set_vocabulary(hone_engine *e, hone_vocabulary *vocabulary);
+
 void hone_engine_close(hone_engine *e);
 
 /* The engine owns the adapter afterwards, also on failure.  The least recently used adapters that no request uses make

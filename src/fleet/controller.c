@@ -359,6 +359,26 @@ hone_status hone_controller_component(hone_controller *c, const char *path, hone
     return HONE_OK;
 }
 
+static void add_stats(hone_engine_stats *sum, const hone_engine_stats *s) {
+    sum->running += s->running;
+    sum->waiting += s->waiting;
+    sum->pages_free += s->pages_free;
+    sum->pages_total += s->pages_total;
+    sum->steps += s->steps;
+    sum->prefill_tokens += s->prefill_tokens;
+    sum->decode_tokens += s->decode_tokens;
+    sum->preemptions += s->preemptions;
+    sum->prefix_tokens += s->prefix_tokens;
+    sum->pages_cached += s->pages_cached;
+    sum->drafted += s->drafted;
+    sum->accepted += s->accepted;
+    sum->forced += s->forced;
+    sum->grammar_mask_ns += s->grammar_mask_ns;
+    sum->memory += s->memory;
+    sum->adapter_bytes += s->adapter_bytes;
+    sum->adapters += s->adapters;
+}
+
 void hone_component_get_status(const hone_component *m, hone_component_status *out) {
     *out = (hone_component_status){.state = m->state,
                                    .plan = m->ready.plan,
@@ -372,14 +392,7 @@ void hone_component_get_status(const hone_component *m, hone_component_status *o
     for (uint32_t i = 0; i < m->n_link; i++) {
         const hone_engine_stats *s = &m->link[i].stats;
         out->copies_ready += m->link[i].ready;
-        out->engine.running += s->running;
-        out->engine.waiting += s->waiting;
-        out->engine.pages_free += s->pages_free;
-        out->engine.pages_total += s->pages_total;
-        out->engine.steps += s->steps;
-        out->engine.prefill_tokens += s->prefill_tokens;
-        out->engine.decode_tokens += s->decode_tokens;
-        out->engine.adapters += s->adapters;
+        add_stats(&out->engine, s);
     }
 }
 

@@ -143,6 +143,15 @@ void hone_frame_stats(hone_buf *out, const hone_engine_stats *s) {
     put_u64(out, s->steps);
     put_u64(out, s->prefill_tokens);
     put_u64(out, s->decode_tokens);
+    put_u64(out, s->preemptions);
+    put_u64(out, s->prefix_tokens);
+    put_u32(out, s->pages_cached);
+    put_u64(out, s->drafted);
+    put_u64(out, s->accepted);
+    put_u64(out, s->forced);
+    put_u64(out, s->grammar_mask_ns);
+    put_u64(out, s->memory);
+    put_u64(out, s->adapter_bytes);
     put_u32(out, s->adapters);
     hone_frame_end(out, mark, HONE_FRAME_STATS);
 }
@@ -164,6 +173,9 @@ void hone_frame_put_event(hone_buf *out, const hone_event *e, uint32_t width) {
         put_u8(out, (uint8_t)e->finish);
         put_u32(out, e->n_prompt);
         put_u32(out, e->n_output);
+        put_u32(out, e->n_cached);
+        put_u32(out, e->n_accepted);
+        put_u32(out, e->n_rejected);
         put_u8(out, e->error != NULL);
         if (e->error) {
             put_u32(out, (uint32_t)e->error->code);
@@ -352,6 +364,15 @@ hone_status hone_frame_get_stats(const hone_frame *f, hone_engine_stats *s) {
     s->steps = get_u64(&c);
     s->prefill_tokens = get_u64(&c);
     s->decode_tokens = get_u64(&c);
+    s->preemptions = get_u64(&c);
+    s->prefix_tokens = get_u64(&c);
+    s->pages_cached = get_u32(&c);
+    s->drafted = get_u64(&c);
+    s->accepted = get_u64(&c);
+    s->forced = get_u64(&c);
+    s->grammar_mask_ns = get_u64(&c);
+    s->memory = get_u64(&c);
+    s->adapter_bytes = get_u64(&c);
     s->adapters = get_u32(&c);
     return end(&c);
 }
@@ -393,6 +414,9 @@ hone_status hone_frame_each_event(const hone_frame *f, void (*on_event)(void *ar
             e.finish = (hone_finish)finish;
             e.n_prompt = get_u32(&c);
             e.n_output = get_u32(&c);
+            e.n_cached = get_u32(&c);
+            e.n_accepted = get_u32(&c);
+            e.n_rejected = get_u32(&c);
             if (get_u8(&c)) {
                 problem.code = (hone_status)(int32_t)get_u32(&c);
                 get_text(&c, problem.message, sizeof(problem.message));

@@ -204,6 +204,9 @@ static void test_events_of_a_step(void **state) {
                              .finish = HONE_FINISH_ERROR,
                              .n_prompt = 5,
                              .n_output = 6,
+                             .n_cached = 3,
+                             .n_accepted = 2,
+                             .n_rejected = 1,
                              .error = &problem};
     hone_buf b = {0};
     size_t mark;
@@ -220,10 +223,44 @@ static void test_events_of_a_step(void **state) {
     assert_true(s.e[0].id == 9 && s.e[0].index == 4 && s.e[0].token == 77 && s.e[0].logprob == -0.125f &&
                 s.e[0].n_top == 2 && s.e[0].top_token[1] == 2);
     assert_memory_equal(s.v, v, sizeof(v));
-    assert_true(s.e[2].finish == HONE_FINISH_ERROR && s.e[2].n_prompt == 5 && s.e[2].n_output == 6);
+    assert_true(s.e[2].finish == HONE_FINISH_ERROR && s.e[2].n_prompt == 5 && s.e[2].n_output == 6 &&
+                s.e[2].n_cached == 3 && s.e[2].n_accepted == 2 && s.e[2].n_rejected == 1);
     assert_string_equal(s.problem, "no pages");
     hone_buf_free(&b);
     assert_int_equal(hone_mem_live, 0);
+}
+
+/* A figure that the frame leaves out, or two that change places, would be a lie on a dashboard. */
+static void test_every_figure_of_the_engine_travels(void **state) {
+    (void)state;
+    const hone_engine_stats told = {.running = 1,
+                                    .waiting = 2,
+                                    .pages_free = 3,
+                                    .pages_total = 4,
+                                    .steps = 5,
+                                    .prefill_tokens = 6,
+                                    .decode_tokens = 7,
+                                    .preemptions = 8,
+                                    .prefix_tokens = 9,
+                                    .pages_cached = 10,
+                                    .drafted = 11,
+                                    .accepted = 12,
+                                    .forced = 13,
+                                    .grammar_mask_ns = 14,
+                                    .memory = 15,
+                                    .adapter_bytes = 16,
+                                    .adapters = 17};
+    hone_buf b = {0};
+    hone_frame_stats(&b, &told);
+    const hone_frame f = {
+        .type = HONE_FRAME_STATS, .payload = (const uint8_t *)b.data + HONE_FRAME_HEAD, .n = b.n - HONE_FRAME_HEAD};
+    hone_engine_stats got;
+    memset(&got, 0, sizeof(got));
+    assert_int_equal(hone_frame_get_stats(&f, &got), HONE_OK);
+    assert_memory_equal(&got, &told, sizeof(got));
+    const hone_frame cut = {.type = f.type, .payload = f.payload, .n = f.n - 1};
+    assert_int_equal(hone_frame_get_stats(&cut, &got), HONE_ERR_FORMAT);
+    hone_buf_free(&b);
 }
 
 int main(void) {
@@ -233,6 +270,7 @@ int main(void) {
         cmocka_unit_test(test_a_changed_byte_on_the_wire_is_noticed),
         cmocka_unit_test(test_descriptors_arrive_in_order),
         cmocka_unit_test(test_events_of_a_step),
+        cmocka_unit_test(test_every_figure_of_the_engine_travels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

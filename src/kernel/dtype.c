@@ -3,6 +3,7 @@
  * Order: sizes, half precision, one block of 32 of every quantised format, a whole row. */
 #include "kernel/dtype.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "kernel/quant.h"
@@ -10,15 +11,18 @@
 static const struct {
     const char *name;
     uint32_t block, bytes;
-} formats[HONE_DTYPE_COUNT] = {
-    [HONE_F32] = {"F32", 1, 4},       [HONE_F16] = {"F16", 1, 2},       [HONE_BF16] = {"BF16", 1, 2},
-    [HONE_Q4_0] = {"Q4_0", 32, 18},   [HONE_Q4_1] = {"Q4_1", 32, 20},   [HONE_Q5_0] = {"Q5_0", 32, 22},
-    [HONE_Q5_1] = {"Q5_1", 32, 24},   [HONE_Q8_0] = {"Q8_0", 32, 34},   [HONE_Q4_K] = {"Q4_K", 256, 144},
-    [HONE_Q5_K] = {"Q5_K", 256, 176}, [HONE_Q6_K] = {"Q6_K", 256, 210},
+} formats[HONE_STORED_COUNT] = {
+    [HONE_F32] = {"F32", 1, 4},         [HONE_F16] = {"F16", 1, 2},         [HONE_BF16] = {"BF16", 1, 2},
+    [HONE_Q4_0] = {"Q4_0", 32, 18},     [HONE_Q4_1] = {"Q4_1", 32, 20},     [HONE_Q5_0] = {"Q5_0", 32, 22},
+    [HONE_Q5_1] = {"Q5_1", 32, 24},     [HONE_Q8_0] = {"Q8_0", 32, 34},     [HONE_Q4_K] = {"Q4_K", 256, 144},
+    [HONE_Q5_K] = {"Q5_K", 256, 176},   [HONE_Q6_K] = {"Q6_K", 256, 210},   [HONE_Q2_K] = {"Q2_K", 256, 84},
+    [HONE_Q3_K] = {"Q3_K", 256, 110},   [HONE_IQ4_NL] = {"IQ4_NL", 32, 18}, [HONE_IQ4_XS] = {"IQ4_XS", 256, 136},
+    [HONE_MXFP4] = {"MXFP4", 32, 17},   [HONE_FP4_16] = {"NVFP4", 32, 24}, [HONE_NVFP4] = {"NVFP4", 64, 36},
+    [HONE_F8_E4M3] = {"F8_E4M3", 1, 1},
 };
 
 const char *hone_dtype_name(hone_dtype t) {
-    return (unsigned)t < HONE_DTYPE_COUNT ? formats[t].name : "unknown";
+    return (unsigned)t < HONE_STORED_COUNT ? formats[t].name : "unknown";
 }
 uint32_t hone_dtype_block(hone_dtype t) {
     return formats[t].block;
@@ -28,7 +32,7 @@ uint32_t hone_dtype_block_bytes(hone_dtype t) {
 }
 
 bool hone_dtype_row_bytes(hone_dtype t, uint64_t k, size_t *bytes) {
-    if ((unsigned)t >= HONE_DTYPE_COUNT || k % formats[t].block != 0) return false;
+    if ((unsigned)t >= HONE_STORED_COUNT || k % formats[t].block != 0) return false;
     return !__builtin_mul_overflow(k / formats[t].block, formats[t].bytes, bytes);
 }
 
@@ -47,6 +51,13 @@ float hone_f16_widen(uint16_t h) {
         v.u |= sign;
     }
     return v.f;
+}
+
+float hone_e4m3_widen(uint8_t v) {
+    const uint32_t exponent = v >> 3 & 15u, mantissa = v & 7u;
+    if ((v & 0x7fu) == 0x7fu) return NAN;
+    const float f = exponent ? ldexpf((float)(8u + mantissa), (int)exponent - 10) : (float)mantissa * 0x1p-9f;
+    return v & 0x80u ? -f : f;
 }
 
 uint16_t hone_f16_round(float f) {
@@ -83,20 +94,37 @@ static float half_at(const uint8_t *p) {
     return hone_f16_widen(h);
 }
 
+const uint8_t kernel_table_iq4[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
+const uint8_t kernel_table_fp4[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
+
+static void nibbles_of(const uint8_t q[16], uint8_t out[32]) {
+    for (uint32_t i = 0; i < 16; i++) {
+        out[i] = q[i] & 15u;
+        out[i + 16] = q[i] >> 4;
+    }
+}
+
+/* Half of OCP's e8m0 scale, as the table's values are doubled; 255 is NaN. */
+static float e8m0_half(uint8_t e) {
+    return e == 255u ? NAN : ldexpf(1.0f, (int)e - 128);
+}
+
+/* Scale j of Q3_K's 16: 4 low bits in bytes 0..7, 2 high bits in bytes 8..11, biased by 32. */
+static int32_t q3_scale(const uint8_t *s, uint32_t j) {
+    const uint32_t low = j < 8 ? s[j] & 15u : (uint32_t)(s[j - 8] >> 4), high = s[8 + j % 4] >> (2 * (j / 4)) & 3u;
+    return (int32_t)(low | high << 4) - 32;
+}
+
 void kernel_quant_block(hone_dtype t, const void *row, uint32_t index, kernel_quant *b) {
     const uint32_t per = formats[t].block / 32u, sub = index % per;
     const uint8_t *p = (const uint8_t *)row + (size_t)(index / per) * formats[t].bytes;
-    b->minimum = 0.0f;
+    b->minimum[0] = b->minimum[1] = 0.0f;
     switch (t) {
     case HONE_Q4_0:
     case HONE_Q4_1: {
-        const uint8_t *q = p + (t == HONE_Q4_0 ? 2 : 4);
-        for (uint32_t i = 0; i < 16; i++) {
-            b->q[i] = q[i] & 15u;
-            b->q[i + 16] = q[i] >> 4;
-        }
+        nibbles_of(p + (t == HONE_Q4_0 ? 2 : 4), b->q);
         b->scale[0] = b->scale[1] = half_at(p);
-        if (t == HONE_Q4_1) b->minimum = half_at(p + 2);
+        if (t == HONE_Q4_1) b->minimum[0] = b->minimum[1] = half_at(p + 2);
         break;
     }
     case HONE_Q5_0:
@@ -109,7 +137,7 @@ void kernel_quant_block(hone_dtype t, const void *row, uint32_t index, kernel_qu
             b->q[i + 16] = (uint8_t)(q[i] >> 4 | (bits >> (i + 16) & 1u) << 4);
         }
         b->scale[0] = b->scale[1] = half_at(p);
-        if (t == HONE_Q5_1) b->minimum = half_at(p + 2);
+        if (t == HONE_Q5_1) b->minimum[0] = b->minimum[1] = half_at(p + 2);
         break;
     }
     case HONE_Q8_0:
@@ -127,7 +155,7 @@ void kernel_quant_block(hone_dtype t, const void *row, uint32_t index, kernel_qu
         uint32_t scale, minimum;
         k_scale(p + 4, sub, &scale, &minimum);
         b->scale[0] = b->scale[1] = half_at(p) * (float)scale; /* 11 + 6 bits: exact */
-        b->minimum = -(half_at(p + 2) * (float)minimum);
+        b->minimum[0] = b->minimum[1] = -(half_at(p + 2) * (float)minimum);
         break;
     }
     case HONE_Q6_K: {
@@ -139,7 +167,55 @@ void kernel_quant_block(hone_dtype t, const void *row, uint32_t index, kernel_qu
             b->scale[g] = half_at(p + 208) * (float)(int8_t)p[192u + 8u * half + 2u * j + g]; /* 11 + 8 bits: exact */
         break;
     }
+    case HONE_Q2_K:
+        for (uint32_t i = 0; i < 32; i++) b->q[i] = p[16u + 32u * (sub / 4u) + i] >> (2u * (sub % 4u)) & 3u;
+        for (uint32_t g = 0; g < 2; g++) { /* 11 + 4 bits: exact */
+            b->scale[g] = half_at(p + 80) * (float)(p[2u * sub + g] & 15u);
+            b->minimum[g] = -(half_at(p + 82) * (float)(p[2u * sub + g] >> 4));
+        }
+        break;
+    case HONE_Q3_K:
+        for (uint32_t i = 0; i < 32; i++)
+            b->q[i] = (uint8_t)((p[32u + 32u * (sub / 4u) + i] >> (2u * (sub % 4u)) & 3u) | (p[i] >> sub & 1u) << 2);
+        for (uint32_t g = 0; g < 2; g++)
+            b->scale[g] = half_at(p + 108) * (float)q3_scale(p + 96, 2u * sub + g); /* 11 + 6 bits: exact */
+        break;
+    case HONE_IQ4_NL:
+        nibbles_of(p + 2, b->q);
+        b->scale[0] = b->scale[1] = half_at(p);
+        break;
+    case HONE_IQ4_XS: {
+        const uint32_t low = p[4u + sub / 2u] >> (4u * (sub % 2u)) & 15u;
+        const uint32_t high = ((uint32_t)p[2] | (uint32_t)p[3] << 8) >> (2u * sub) & 3u;
+        nibbles_of(p + 8u + 16u * sub, b->q);
+        b->scale[0] = b->scale[1] = half_at(p) * (float)((int32_t)(low | high << 4) - 32); /* 11 + 6 bits: exact */
+        break;
+    }
+    case HONE_MXFP4:
+        nibbles_of(p + 1, b->q);
+        b->scale[0] = b->scale[1] = e8m0_half(p[0]);
+        break;
+    case HONE_FP4_16:
+        memcpy(b->scale, p, 8);
+        nibbles_of(p + 8, b->q);
+        break;
     default: memset(b, 0, sizeof(*b)); break;
+    }
+}
+
+void kernel_fp4_from_nvfp4(const uint8_t *block, float tensor_scale, uint8_t out[48]) {
+    for (uint32_t part = 0; part < 2; part++, out += 24) {
+        for (uint32_t g = 0; g < 2; g++) {
+            const uint8_t e4m3 = block[2 * part + g] & 0x7fu; /* the scale has no sign */
+            const float scale = 0.5f * hone_e4m3_widen(e4m3) * tensor_scale;
+            memcpy(out + 4 * g, &scale, 4);
+        }
+        /* Byte j of 8 holds elements j and j + 8 of its 16; ours i and i + 16 of 32. */
+        const uint8_t *q = block + 4 + 16 * part;
+        for (uint32_t i = 0; i < 8; i++) {
+            out[8 + i] = (uint8_t)((q[i] & 15u) | (q[8 + i] & 15u) << 4);
+            out[16 + i] = (uint8_t)(q[i] >> 4 | (q[8 + i] & 0xf0u));
+        }
     }
 }
 
@@ -153,6 +229,16 @@ void hone_dtype_widen(hone_dtype t, const void *row, float *out, size_t k) {
             uint16_t h;
             memcpy(&h, p + 2 * i, 2);
             out[i] = t == HONE_F16 ? hone_f16_widen(h) : hone_bf16_widen(h);
+        }
+        return;
+    case HONE_F8_E4M3:
+        for (size_t i = 0; i < k; i++) out[i] = hone_e4m3_widen(p[i]);
+        return;
+    case HONE_NVFP4:
+        for (size_t i = 0; i + 64 <= k; i += 64, p += 36) {
+            uint8_t fp4[48];
+            kernel_fp4_from_nvfp4(p, 1.0f, fp4);
+            hone_dtype_widen(HONE_FP4_16, fp4, out + i, 64);
         }
         return;
     default: break;

@@ -34,6 +34,18 @@ static inline void kernel_sample_row(hone_dtype t, uint32_t k, uint64_t *state, 
             break;
         }
         case HONE_Q6_K: kernel_sample_half(row + 208, v * 0.0005f); break;
+        case HONE_Q2_K:
+            kernel_sample_half(row + 80, v * 0.02f);
+            kernel_sample_half(row + 82, -v * 0.02f);
+            break;
+        case HONE_Q3_K: kernel_sample_half(row + 108, v * 0.01f); break;
+        case HONE_IQ4_XS: kernel_sample_half(row, v * 0.0005f); break;
+        case HONE_MXFP4: row[0] = (uint8_t)(120u + row[0] % 4u); break;
+        case HONE_FP4_16: {
+            const float scale[2] = {v * 0.1f, v * -0.05f};
+            memcpy(row, scale, sizeof(scale));
+            break;
+        }
         case HONE_Q4_1:
         case HONE_Q5_1:
             kernel_sample_half(row, v * 0.05f);

@@ -22,14 +22,16 @@ bool tile_shape_of(hone_dtype t, hone_precision p, uint32_t k, tile_shape *s) {
         s->kind = t == HONE_F16 ? TILE_F16 : TILE_BF16;
         s->q_bytes = 1024;
     } else {
-        s->kind = t == HONE_Q4_0 || t == HONE_Q4_1 || t == HONE_Q4_K ? TILE_U4 : TILE_U8;
+        const bool bytes = t == HONE_Q5_0 || t == HONE_Q5_1 || t == HONE_Q8_0 || t == HONE_Q5_K || t == HONE_Q6_K;
+        s->kind = bytes ? TILE_U8 : TILE_U4;
         s->q_bytes = s->kind == TILE_U4 ? 256 : 512;
-        s->half_scales = t != HONE_Q4_K && t != HONE_Q5_K && t != HONE_Q6_K;
+        s->half_scales =
+            t == HONE_Q4_0 || t == HONE_Q4_1 || t == HONE_Q5_0 || t == HONE_Q5_1 || t == HONE_Q8_0 || t == HONE_IQ4_NL;
         s->scale_bytes = s->half_scales ? 32 : 64;
-        s->groups = t == HONE_Q6_K ? 2 : 1;
+        s->groups = kernel_quant_pairs(t) ? 2 : 1;
         s->has_minimum = kernel_quant_has_minimum(t);
     }
-    s->step_bytes = s->q_bytes + (s->groups + (s->has_minimum ? 1u : 0u)) * s->scale_bytes;
+    s->step_bytes = s->q_bytes + s->groups * (s->has_minimum ? 2u : 1u) * s->scale_bytes;
     return hone_mul_size(&s->panel_bytes, s->step_bytes, s->n_step);
 }
 
@@ -92,8 +94,9 @@ static bool lay_quantised(const tile_shape *s, hone_dtype t, const void *row, ui
         }
     }
     for (uint32_t g = 0; g < s->groups; g++) put_scale(to + s->q_bytes, s, g, output, b.scale[g]);
-    if (s->has_minimum) put_scale(to + s->q_bytes, s, s->groups, output, b.minimum);
-    return isfinite(b.scale[0]) && isfinite(b.scale[1]) && isfinite(b.minimum);
+    for (uint32_t g = 0; s->has_minimum && g < s->groups; g++)
+        put_scale(to + s->q_bytes, s, s->groups + g, output, b.minimum[g]);
+    return isfinite(b.scale[0]) && isfinite(b.scale[1]) && isfinite(b.minimum[0]) && isfinite(b.minimum[1]);
 }
 
 static bool lay_plain(const tile_shape *s, const hone_weight *w, const uint8_t *row, uint32_t step, uint32_t output,
@@ -161,6 +164,7 @@ void tile_weight_row(const hone_weight *w, uint32_t row, float *out) {
     const uint8_t *p = (const uint8_t *)w->data + row / HONE_PANEL * s.panel_bytes;
     const uint32_t o = row % HONE_PANEL;
     const int32_t offset = kernel_quant_offset(w->dtype);
+    const uint8_t *table = kernel_quant_table(w->dtype);
     for (uint32_t k0 = 0; k0 < w->k; k0 += TILE_K, p += s.step_bytes) {
         const uint32_t len = w->k - k0 < TILE_K ? w->k - k0 : TILE_K;
         for (uint32_t i = 0; i < len; i++) {
@@ -182,9 +186,10 @@ void tile_weight_row(const hone_weight *w, uint32_t row, float *out) {
                     q = p[64u * (i / 4) + 4u * o + i % 4];
                 else
                     q = p[64u * (i % 16 / 4) + 4u * o + i % 4] >> (i < 16 ? 0 : 4) & 15;
-                const float scale = get_scale(p + s.q_bytes, &s, s.groups == 2 ? i / 16 : 0, o);
-                out[k0 + i] = scale * (float)(q - offset);
-                if (s.has_minimum) out[k0 + i] += get_scale(p + s.q_bytes, &s, s.groups, o);
+                if (table) q = table[q];
+                const uint32_t group = s.groups == 2 ? i / 16 : 0;
+                out[k0 + i] = get_scale(p + s.q_bytes, &s, group, o) * (float)(q - offset);
+                if (s.has_minimum) out[k0 + i] += get_scale(p + s.q_bytes, &s, s.groups + group, o);
                 break;
             }
             }

@@ -4,10 +4,10 @@
  *   TILE_F32   [32 k][16 n] f32            TILE_F16  [32 k][16 n] f16          TILE_BF16 [16 pairs of k][16 n][2] bf16
  *   TILE_U8    [8 j][16 n][4] u8: input 4j + t
  *   TILE_U4    [4 j][16 n][4] u8: low nibble input 4j + t, high nibble input 16 + 4j + t
- *   the last two are followed by scales [groups][16 n] and, where the format stores one, minima [16 n]; f16 where the
- *   file's are f16, so that they are exact, else f32 (products of two stored numbers, exact as well).
- * w = scale * (q - offset) + minimum.  16 outputs are one AVX-512 register or two AVX2 registers of int32, and a
- * TILE_U8 step is half of an AMX tile.
+ *   the last two are followed by scales [groups][16 n] and, where the format stores them, minima [groups][16 n]; f16
+ *   where the file's are f16, so that they are exact, else f32 (products of two stored numbers, exact as well).
+ * w = scale * (q - offset) + minimum; nibbles are codes where the format has a table (quant.h).  16 outputs are one
+ * AVX-512 register or two AVX2 registers of int32, and a TILE_U8 step is half of an AMX tile.
  *
  * Activations: tiles of 16 rows, each tile walking K in the same steps of 32, so that a row is at a constant distance:
  *   ACT_F32    [2][16 rows][16 k] f32      ACT_BF16  [16 rows][32 k] bf16      ACT_INT8  act_block below
@@ -30,7 +30,7 @@ typedef enum { ACT_F32, ACT_BF16, ACT_INT8 } act_kind;
 
 typedef struct {
     tile_kind kind;
-    uint32_t groups;  /* scales per output and step: 1, in Q6_K 2 */
+    uint32_t groups;  /* scales per output and step: 1, or 2 where one covers 16 inputs */
     bool half_scales; /* scales and minima are f16 */
     bool has_minimum;
     uint32_t n_step;    /* of K */

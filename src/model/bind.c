@@ -3,7 +3,7 @@
  * Every slot that the record asks for must be found with the right shape, and every tensor of the file must have a
  * place: a file with more in it than its family knows is another family's, and would run and be wrong.
  *
- * Order: names, one slot, tensors without a place. */
+ * Order: names, scales beside a tensor, one slot, tensors without a place. */
 #include <stdio.h>
 #include <string.h>
 
@@ -45,6 +45,48 @@ static place place_of(const model_slot *s, const char *what, bool bias, const ho
         if (strcmp(what, linear[m]) == 0) return (place){n->linear[m].name, n->linear[m].part, !bias || l->bias[m]};
     if (strcmp(what, "head") == 0) return (place){n->head, HONE_PART_ALL, bias ? l->head_bias : !s->optional};
     return (place){n->embed, HONE_PART_ALL, true};
+}
+
+/* ---- scales beside a tensor ---- */
+
+/* Elements that one scale covers along an axis of n, of which there are `scales`; block: what the configuration says.
+ */
+static bool covers(uint64_t n, uint64_t scales, uint32_t block, uint32_t *out) {
+    *out = scales == 1 ? 0 : scales == n ? 1 : block;
+    return scales == 1 || scales == n || (block && scales == n / block + (n % block != 0));
+}
+
+/* FP8 folders keep X.weight_scale (compressed-tensors, modelopt: one number, or one a row) or X.weight_scale_inv
+ * (DeepSeek, Qwen: one for each block of weight_block_size; it is multiplied all the same); GGUF's NVFP4 keeps X.scale.
+ */
+static hone_status bind_scale(model_slot *s, const hone_tensor *t, const hone_weights *w, const hone_tensor **used,
+                              size_t *n_used, hone_error *err) {
+    static const char *const tails[] = {"weight_scale", "weight_scale_inv", "scale"};
+    const hone_tensor *scale = NULL;
+    char name[256];
+    const size_t stem = strlen(t->name) - strlen("weight");
+    for (size_t i = 0; !scale && i < sizeof(tails) / sizeof(*tails); i++)
+        if ((size_t)snprintf(name, sizeof(name), "%.*s%s", (int)stem, t->name, tails[i]) < sizeof(name))
+            scale = hone_weights_find(w, name);
+    if (!scale) return HONE_OK;
+    const json_t *config = json_object_get(hone_weights_config(w), "quantization_config");
+    const json_t *block = json_object_get(config, "weight_block_size");
+    uint32_t size[2];
+    for (size_t i = 0; i < 2; i++) {
+        const json_int_t v = json_integer_value(json_array_get(block, i));
+        size[i] = v > 0 && v <= UINT32_MAX ? (uint32_t)v : 0;
+    }
+    uint64_t rows = scale->n_dim > 0 ? scale->shape[0] : 1, columns = scale->n_dim > 1 ? scale->shape[1] : 1;
+    if (scale->n_dim > 2 || hone_dtype_block(scale->dtype) != 1 ||
+        !covers(t->shape[0], rows, size[0], &s->scale_rows) ||
+        !covers(t->shape[1], columns, size[1], &s->scale_columns) || (t->dtype == HONE_NVFP4 && rows * columns != 1))
+        return hone_fail(err, HONE_ERR_FORMAT,
+                         "tensor %.200s does not fit its matrix: %llu x %llu scales for %llu x %llu", scale->name,
+                         (unsigned long long)rows, (unsigned long long)columns, (unsigned long long)t->shape[0],
+                         (unsigned long long)t->shape[1]);
+    s->scale = scale;
+    used[(*n_used)++] = scale;
+    return HONE_OK;
 }
 
 /* ---- one slot ---- */
@@ -117,9 +159,12 @@ static hone_status bind_slot(model_slot *s, const hone_model *m, const hone_weig
     }
     s->tensor = t;
     s->present = true;
-    if (s->weight) s->weight->dtype = t->dtype;
     used[(*n_used)++] = t;
-    return HONE_OK;
+    if (!s->weight) return HONE_OK;
+    s->weight->dtype = t->dtype;
+    if (t->dtype < HONE_DTYPE_COUNT) return HONE_OK;
+    s->weight->dtype = t->dtype == HONE_NVFP4 ? HONE_FP4_16 : m->precision == HONE_PRECISION_F32 ? HONE_F32 : HONE_BF16;
+    return bind_scale(s, t, w, used, n_used, err);
 }
 
 /* ---- tensors without a place ---- */
@@ -129,19 +174,20 @@ static bool ends(const char *text, const char *tail) {
     return n >= k && strcmp(text + n - k, tail) == 0;
 }
 
-/* Stored, but no part of the model: tables that are computed, a copy of the tied head. */
+/* Stored, but no part of the model: tables that are computed, a copy of the tied head, scales of activations that
+ * others quantise with numbers fixed beforehand. */
 static bool ignored(const char *name, const hone_model *m, const hone_layout *l) {
     char head[64];
     snprintf(head, sizeof(head), "%s.weight", l->names.head ? l->names.head : "");
     return ends(name, "rotary_emb.inv_freq") || ends(name, "rope_freqs.weight") ||
            ends(name, "rope_factors_short.weight") || ends(name, "rope_factors_long.weight") ||
-           ends(name, "attn.masked_bias") || (m->arch.tied && strcmp(name, head) == 0);
+           ends(name, "attn.masked_bias") || ends(name, ".input_scale") || (m->arch.tied && strcmp(name, head) == 0);
 }
 
 hone_status model_bind(hone_model *m, const hone_weights *w, const hone_layout *l, hone_error *err) {
     model_owner *o = m->owner;
     const size_t n = hone_weights_count(w);
-    const hone_tensor **used = hone_zalloc(o->n_slot, sizeof(*used));
+    const hone_tensor **used = hone_zalloc(2 * o->n_slot, sizeof(*used));
     uint8_t *placed = hone_zalloc(n, 1);
     size_t n_used = 0;
     hone_status s = used && placed ? HONE_OK : hone_fail(err, HONE_ERR_NOMEM, "no memory");

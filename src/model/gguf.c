@@ -189,8 +189,10 @@ static bool dtype_of(uint32_t type, hone_dtype *out) {
     static const struct {
         uint8_t ggml;
         hone_dtype dtype;
-    } table[] = {{0, HONE_F32},  {1, HONE_F16},   {2, HONE_Q4_0},  {3, HONE_Q4_1},  {6, HONE_Q5_0}, {7, HONE_Q5_1},
-                 {8, HONE_Q8_0}, {12, HONE_Q4_K}, {13, HONE_Q5_K}, {14, HONE_Q6_K}, {30, HONE_BF16}};
+    } table[] = {{0, HONE_F32},    {1, HONE_F16},   {2, HONE_Q4_0},    {3, HONE_Q4_1},    {6, HONE_Q5_0},
+                 {7, HONE_Q5_1},   {8, HONE_Q8_0},  {10, HONE_Q2_K},   {11, HONE_Q3_K},   {12, HONE_Q4_K},
+                 {13, HONE_Q5_K},  {14, HONE_Q6_K}, {20, HONE_IQ4_NL}, {23, HONE_IQ4_XS}, {30, HONE_BF16},
+                 {39, HONE_MXFP4}, {40, HONE_NVFP4}};
     for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
         if (table[i].ggml == type) {
             *out = table[i].dtype;
@@ -201,11 +203,11 @@ static bool dtype_of(uint32_t type, hone_dtype *out) {
 
 static const char *ggml_type_name(uint32_t type) {
     static const char *const names[] = {
-        "F32",      "F16",      "Q4_0",    "Q4_1",  "Q4_2",       "Q4_3",       "Q5_0",       "Q5_1",
-        "Q8_0",     "Q8_1",     "Q2_K",    "Q3_K",  "Q4_K",       "Q5_K",       "Q6_K",       "Q8_K",
-        "IQ2_XXS",  "IQ2_XS",   "IQ3_XXS", "IQ1_S", "IQ4_NL",     "IQ3_S",      "IQ2_S",      "IQ4_XS",
-        "I8",       "I16",      "I32",     "I64",   "F64",        "IQ1_M",      "BF16",       "Q4_0_4_4",
-        "Q4_0_4_8", "Q4_0_8_8", "TQ1_0",   "TQ2_0", "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4"};
+        "F32",        "F16",        "Q4_0",       "Q4_1",  "Q4_2",     "Q4_3",     "Q5_0",     "Q5_1",    "Q8_0",
+        "Q8_1",       "Q2_K",       "Q3_K",       "Q4_K",  "Q5_K",     "Q6_K",     "Q8_K",     "IQ2_XXS", "IQ2_XS",
+        "IQ3_XXS",    "IQ1_S",      "IQ4_NL",     "IQ3_S", "IQ2_S",    "IQ4_XS",   "I8",       "I16",     "I32",
+        "I64",        "F64",        "IQ1_M",      "BF16",  "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8", "TQ1_0",   "TQ2_0",
+        "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4", "NVFP4"};
     return type < sizeof(names) / sizeof(*names) ? names[type] : "unknown";
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernel/quant.h"
 #include "model/model_internal.h"
 
 #define CHUNK_ROWS 256u /* a multiple of HONE_PANEL; also bounds the row pointers on the stack */
@@ -61,6 +62,56 @@ static hone_status lay_vector(const work *w, uint32_t slot, hone_error *err) {
 
 /* ---- matrices ---- */
 
+/* The factor of element (row, column) of the stored tensor. */
+static float scale_at(const model_slot *s, uint64_t row, uint32_t column) {
+    const hone_tensor *t = s->scale;
+    if (!t) return 1.0f;
+    const uint64_t columns = t->n_dim > 1 ? t->shape[1] : 1;
+    const uint64_t at =
+        (s->scale_rows ? row / s->scale_rows * columns : 0) + (s->scale_columns ? column / s->scale_columns : 0);
+    float v;
+    hone_dtype_widen(t->dtype, (const uint8_t *)t->data + at * hone_dtype_block_bytes(t->dtype), &v, 1);
+    return v;
+}
+
+/* A stored row in the format that the matrix is laid in.  FP8 becomes the product with its scale, rounded to bf16 as
+ * transformers and DeepSeek's weight_dequant do; NVFP4's scales take the tensor's in. */
+static void convert_row(const model_slot *s, uint64_t row, const uint8_t *from, uint8_t *to) {
+    if (s->tensor->dtype == HONE_NVFP4) {
+        const float scale = scale_at(s, 0, 0);
+        for (uint32_t k = 0; k < s->k; k += 64) kernel_fp4_from_nvfp4(from + k / 64 * 36, scale, to + k / 64 * 48);
+        return;
+    }
+    for (uint32_t k = 0; k < s->k; k++) {
+        const float v = hone_e4m3_widen(from[k]) * scale_at(s, row, k);
+        const uint16_t h = hone_bf16_round(v);
+        if (s->weight->dtype == HONE_F32)
+            memcpy(to + 4 * (size_t)k, &v, 4);
+        else
+            memcpy(to + 2 * (size_t)k, &h, 2);
+    }
+}
+
+static hone_status lay_converted(const work *w, uint32_t slot, uint32_t first, uint32_t n, size_t row_bytes,
+                                 hone_error *err) {
+    const model_owner *o = w->m->owner;
+    const model_slot *s = &o->slot[slot];
+    const void *rows[CHUNK_ROWS];
+    size_t laid_bytes = 0;
+    if (!hone_dtype_row_bytes(s->weight->dtype, s->k, &laid_bytes))
+        return hone_fail(err, HONE_ERR_FORMAT, "rows of %u elements cannot be laid", s->k);
+    uint8_t *converted = hone_zalloc(n, laid_bytes);
+    if (!converted) return hone_fail(err, HONE_ERR_NOMEM, "no memory for %u rows of %u elements", n, s->k);
+    for (uint32_t i = 0; i < n; i++) {
+        const uint64_t row = stored_row(s, first + i);
+        convert_row(s, row, data_of(w, slot) + row * row_bytes, converted + i * laid_bytes);
+        rows[i] = converted + i * laid_bytes;
+    }
+    const hone_status st = w->m->kernels->weight_lay(s->weight, o->block + s->offset, rows, first, first + n, err);
+    hone_free(converted);
+    return st;
+}
+
 static hone_status lay_rows(const work *w, uint32_t slot, uint32_t first, hone_error *err) {
     const model_owner *o = w->m->owner;
     const model_slot *s = &o->slot[slot];
@@ -70,6 +121,7 @@ static hone_status lay_rows(const work *w, uint32_t slot, uint32_t first, hone_e
     if (!hone_dtype_row_bytes(s->tensor->dtype, s->k, &row_bytes))
         return hone_fail(err, HONE_ERR_FORMAT, "rows of %u elements are no whole number of %s blocks", s->k,
                          hone_dtype_name(s->tensor->dtype));
+    if (s->tensor->dtype >= HONE_DTYPE_COUNT) return lay_converted(w, slot, first, n, row_bytes, err);
     for (uint32_t i = 0; i < n; i++) rows[i] = data_of(w, slot) + stored_row(s, first + i) * row_bytes;
     return w->m->kernels->weight_lay(s->weight, o->block + s->offset, rows, first, first + n, err);
 }

@@ -167,7 +167,7 @@ void model_count(hone_model *m) {
 /* ---- open and close ---- */
 
 /* Record, list and tensors of opened weights; messages name the path. */
-static hone_status describe(hone_model **out, const hone_weights *w, hone_error *err) {
+static hone_status describe(hone_model **out, const hone_weights *w, hone_precision precision, hone_error *err) {
     const char *path = hone_weights_path(w);
     const hone_gguf *g = hone_weights_gguf(w);
     hone_layout layout;
@@ -180,8 +180,10 @@ static hone_status describe(hone_model **out, const hone_weights *w, hone_error 
           : hone_family_from_config(arch, &layout, hone_weights_config(w), hone_weights_generation_config(w), err);
     if (s)
         s = hone_fail_within(err, s, "%s%s: ", path, g ? "" : "/config.json");
-    else if ((s = model_new(&m, arch, err)) == HONE_OK && (s = model_bind(m, w, &layout, err)))
-        s = hone_fail_within(err, s, "%s: ", path);
+    else if ((s = model_new(&m, arch, err)) == HONE_OK) {
+        m->precision = precision;
+        if ((s = model_bind(m, w, &layout, err))) s = hone_fail_within(err, s, "%s: ", path);
+    }
     hone_free(arch);
     if (s) {
         hone_model_close(m);
@@ -197,11 +199,10 @@ hone_status hone_model_open(hone_model **out, const char *path, const hone_kerne
     hone_weights *w = NULL;
     hone_model *m = NULL;
     hone_status s = hone_weights_open(&w, path, err);
-    if (s == HONE_OK) s = describe(&m, w, err);
+    if (s == HONE_OK) s = describe(&m, w, precision, err);
     if (s) goto done;
     model_owner *o = m->owner;
     m->kernels = kernels;
-    m->precision = precision;
     if ((s = model_place(m, err))) goto done;
     if (!(o->block = hone_alloc_aligned(o->block_bytes, 1))) {
         s = hone_fail(err, HONE_ERR_NOMEM, "%s: no memory for %zu bytes of weights", path, o->block_bytes);
@@ -268,7 +269,7 @@ hone_status hone_model_inspect(hone_model_info *out, const char *path, hone_erro
     hone_weights *w = NULL;
     hone_model *m = NULL;
     hone_status s = hone_weights_open(&w, path, err);
-    if (s == HONE_OK) s = describe(&m, w, err);
+    if (s == HONE_OK) s = describe(&m, w, HONE_PRECISION_SERVING, err);
     if (s == HONE_OK) {
         model_count(m);
         out->arch = m->arch;

@@ -20,8 +20,10 @@ typedef struct {
 
     /* Where it is stored; set by bind.c, unused for mapped tiles. */
     const hone_tensor *tensor;
-    uint64_t first_row;     /* of a fused tensor */
-    uint32_t permuted_head; /* head width whose rows stand pair by pair; 0: rows are in order */
+    uint64_t first_row;       /* of a fused tensor */
+    uint32_t permuted_head;   /* head width whose rows stand pair by pair; 0: rows are in order */
+    const hone_tensor *scale; /* of formats that laying converts: what stored values are multiplied by; NULL: by 1 */
+    uint32_t scale_rows, scale_columns; /* one element of scale covers so many; 0: all */
 
     size_t offset, bytes; /* in the block */
 } model_slot;

@@ -4,7 +4,7 @@
  * "data_offsets": [begin, end]}, "__metadata__": {text: text}}, spaces behind it allowed; then the data, offsets
  * counted from its first byte.
  *
- * Refused: number formats that are not weights of this program (F64, I64, F8 ...), more than HONE_TENSOR_DIMS
+ * Refused: number formats that are not weights of this program (F64, I64, F8_E5M2 ...), more than HONE_TENSOR_DIMS
  * dimensions, shard names with a slash.
  *
  * Order: one file, the directory over all files, folders, look-ups, writing. */
@@ -39,6 +39,7 @@ static bool dtype_of(const char *text, hone_dtype *out) {
     if (strcmp(text, "F32") == 0) return *out = HONE_F32, true;
     if (strcmp(text, "F16") == 0) return *out = HONE_F16, true;
     if (strcmp(text, "BF16") == 0) return *out = HONE_BF16, true;
+    if (strcmp(text, "F8_E4M3") == 0) return *out = HONE_F8_E4M3, true;
     return false;
 }
 
@@ -60,8 +61,9 @@ static hone_status read_tensor(hone_tensor *t, const char *file, const char *nam
                          file, name);
     t->name = name;
     if (!dtype_of(json_string_value(dtype), &t->dtype))
-        return hone_fail(err, HONE_ERR_UNSUPPORTED, "%s: tensor %.200s has type %.40s; F32, F16 and BF16 are supported",
-                         file, name, json_string_value(dtype));
+        return hone_fail(err, HONE_ERR_UNSUPPORTED,
+                         "%s: tensor %.200s has type %.40s; F32, F16, BF16 and F8_E4M3 are supported", file, name,
+                         json_string_value(dtype));
     if (json_array_size(shape) > HONE_TENSOR_DIMS)
         return hone_fail(err, HONE_ERR_UNSUPPORTED, "%s: tensor %.200s has %zu dimensions, at most %u are supported",
                          file, name, json_array_size(shape), HONE_TENSOR_DIMS);

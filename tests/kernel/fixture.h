@@ -68,7 +68,24 @@ static inline void random_row(hone_dtype t, uint32_t k, uint8_t *row) {
             put_half(p + 2, random_float() * 0.02f);
             break;
         case HONE_Q6_K: put_half(p + 208, v * 0.0005f); break;
-        case HONE_DTYPE_COUNT: break;
+        case HONE_Q2_K:
+            put_half(p + 80, v * 0.02f);
+            put_half(p + 82, random_float() * 0.02f);
+            break;
+        case HONE_Q3_K: put_half(p + 108, v * 0.002f); break;
+        case HONE_IQ4_NL: put_half(p, v * 0.01f); break;
+        case HONE_IQ4_XS: put_half(p, v * 0.0005f); break;
+        case HONE_MXFP4: p[0] = (uint8_t)(118u + random_bits() % 8u); break;
+        case HONE_FP4_16: {
+            const float scale[2] = {v * 0.1f, random_float() * 0.1f};
+            memcpy(p, scale, sizeof(scale));
+            break;
+        }
+        case HONE_NVFP4:
+            for (int i = 0; i < 4; i++) p[i] = (uint8_t)(random_bits() % 0x7fu);
+            break;
+        case HONE_F8_E4M3: p[0] = (uint8_t)(p[0] % 0x7fu | (p[0] & 0x80u)); break;
+        case HONE_STORED_COUNT: break;
         }
     }
 }

@@ -14,6 +14,20 @@ static unsigned bits_of(const uint8_t *p, unsigned at, unsigned n) { /* n bits f
     return v;
 }
 
+static const int iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+static double e2m1(unsigned v) { /* OCP Microscaling Formats 1.0, 5.3.3 */
+    const unsigned e = v >> 1 & 3, m = v & 1;
+    const double x = e ? ldexp(2 + m, (int)e - 2) : 0.5 * m;
+    return v >> 3 ? -x : x;
+}
+
+static double e4m3(unsigned v) { /* OCP 8-bit floating point 1.0 */
+    const unsigned e = v >> 3 & 15, m = v & 7;
+    const double x = e ? ldexp(8 + m, (int)e - 10) : ldexp(m, -9);
+    return v >> 7 ? -x : x;
+}
+
 /* Element i of one block. */
 static double element(hone_dtype t, const uint8_t *p, unsigned i) {
     switch (t) {
@@ -38,13 +52,35 @@ static double element(hone_dtype t, const uint8_t *p, unsigned i) {
         const unsigned high = bits_of(p + 128 + 32 * n + r % 32, r / 32 * 2, 2);
         return half(p + 208) * (int8_t)p[192 + i / 16] * ((int)(low + 16 * high) - 32);
     }
+    case HONE_Q2_K: {
+        const unsigned v = bits_of(p + 16 + 32 * (i / 128) + i % 32, i % 128 / 32 * 2, 2), s = p[i / 16];
+        return half(p + 80) * (s % 16) * v - half(p + 82) * (s / 16);
+    }
+    case HONE_Q3_K: {
+        const unsigned j = i / 16, low = bits_of(p + 32 + 32 * (i / 128) + i % 32, i % 128 / 32 * 2, 2);
+        const unsigned s = bits_of(p + 96 + j % 8, j / 8 * 4, 4) + 16 * bits_of(p + 104 + j % 4, j / 4 * 2, 2);
+        return half(p + 108) * ((int)s - 32) * ((int)(low + 4 * bits_of(p + i % 32, i / 32, 1)) - 4);
+    }
+    case HONE_IQ4_NL: return half(p) * iq4[bits_of(p + 2 + i % 16, i / 16 * 4, 4)];
+    case HONE_IQ4_XS: {
+        const unsigned j = i / 32, s = bits_of(p + 4, 4 * j, 4) + 16 * bits_of(p + 2, 2 * j, 2);
+        return half(p) * ((int)s - 32) * iq4[bits_of(p + 8 + 16 * j + i % 16, i % 32 / 16 * 4, 4)];
+    }
+    case HONE_MXFP4: return ldexp(e2m1(bits_of(p + 1 + i % 16, i / 16 * 4, 4)), p[0] - 127);
+    case HONE_FP4_16: {
+        float scale;
+        memcpy(&scale, p + 4 * (i / 16), 4);
+        return 2 * scale * e2m1(bits_of(p + 8 + i % 16, i / 16 * 4, 4));
+    }
+    case HONE_NVFP4: return e4m3(p[i / 16]) * e2m1(bits_of(p + 4 + 8 * (i / 16) + i % 8, i % 16 / 8 * 4, 4));
+    case HONE_F8_E4M3: return e4m3(p[0]);
     default: return 0;
     }
 }
 
 static void test_blocks(void **state) {
     (void)state;
-    for (int t = HONE_Q4_0; t < HONE_DTYPE_COUNT; t++)
+    for (int t = HONE_Q4_0; t < HONE_STORED_COUNT; t++)
         for (int c = 0; c < 200; c++) {
             uint8_t row[3 * 256];
             float out[512];
@@ -95,7 +131,7 @@ static void test_sizes(void **state) {
     assert_false(hone_dtype_row_bytes(HONE_Q4_K, 288, &bytes));
     assert_false(hone_dtype_row_bytes(HONE_Q4_1, 33, &bytes));
     assert_false(hone_dtype_row_bytes(HONE_F32, UINT64_MAX / 2, &bytes));
-    assert_false(hone_dtype_row_bytes(HONE_DTYPE_COUNT, 32, &bytes));
+    assert_false(hone_dtype_row_bytes(HONE_STORED_COUNT, 32, &bytes));
     assert_string_equal(hone_dtype_name(HONE_Q6_K), "Q6_K");
     assert_string_equal(hone_dtype_name((hone_dtype)77), "unknown");
 }

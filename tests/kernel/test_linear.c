@@ -177,6 +177,17 @@ static void test_invariance(void **state) {
     for_each_weight(check_invariance);
 }
 
+/* Where a block has a half-precision number: its scale, or its minimum's. */
+static size_t half_at(int t) {
+    switch (t) {
+    case HONE_Q6_K: return 208;
+    case HONE_Q4_1: return 2;
+    case HONE_Q2_K: return 82;
+    case HONE_Q3_K: return 108;
+    default: return 0;
+    }
+}
+
 /* Weights that are not finite are refused with their row; a row before the bad one is fine. */
 static void test_refuses_not_finite(void **state) {
     (void)state;
@@ -195,8 +206,12 @@ static void test_refuses_not_finite(void **state) {
                         memcpy(row + 2 * 501, &bad_brain, 2);
                     else if (t == HONE_F16)
                         memcpy(row + 2 * 501, &bad_half[b], 2);
+                    else if (t == HONE_FP4_16)
+                        memcpy(row + 4, &bad, 4);
+                    else if (t == HONE_MXFP4)
+                        row[17 * 3] = 255; /* OCP's NaN, the only one */
                     else
-                        memcpy(row + (t == HONE_Q6_K ? 208 : t == HONE_Q4_1 ? 2 : 0), &bad_half[b], 2);
+                        memcpy(row + half_at(t), &bad_half[b], 2);
                     hone_weight w = {x.dtype, (hone_precision)p, x.n, x.k, 0, NULL};
                     w.bytes = s->weight_bytes(w.dtype, w.precision, w.n, w.k);
                     void *data = hone_alloc_aligned(1, w.bytes);

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -137,10 +138,14 @@ static void add_blocks(hone_buf *b, const fixture_spec *s, const char *which, ui
             raw[i] = (uint8_t)(fixture_value(s, which, layer + 1000, e * 8 + i) * 509.0f);
         const uint16_t d = hone_f16_round(0.004f + 0.01f * (fixture_value(s, which, layer + 2000, e) + 0.25f));
         const uint16_t m = hone_f16_round(-0.03f);
-        if (t == HONE_Q6_K)
-            memcpy(raw + 208, &d, 2);
+        const uint32_t at = t == HONE_Q6_K ? 208 : t == HONE_Q2_K ? 80 : t == HONE_Q3_K ? 108 : 0;
+        if (t == HONE_NVFP4)
+            for (uint32_t i = 0; i < 4; i++) raw[i] = 16 + raw[i] % 32; /* e4m3, far from NaN */
+        else if (t == HONE_MXFP4)
+            raw[0] = 118 + raw[0] % 4;
         else
-            memcpy(raw, &d, 2);
+            memcpy(raw + at, &d, 2);
+        if (t == HONE_Q2_K) memcpy(raw + 82, &m, 2);
         if (t == HONE_Q4_1 || t == HONE_Q5_1 || t == HONE_Q4_K || t == HONE_Q5_K) memcpy(raw + 2, &m, 2);
         hone_buf_add(b, raw, bytes);
     }
@@ -155,7 +160,9 @@ static void add_row(hone_buf *b, const fixture_spec *s, const char *which, uint3
     for (uint32_t i = 0; i < k; i++) {
         const float v = fixture_value(s, which, layer, first + i) + offset;
         const uint16_t h = t == HONE_F16 ? hone_f16_round(v) : hone_bf16_round(v);
-        if (t == HONE_F32)
+        if (t == HONE_F8_E4M3)
+            hone_buf_char(b, (char)(uint8_t)((v < 0 ? 0x80 : 0) | (int)(fabsf(v) * 200.0f))); /* below 0x7f: no NaN */
+        else if (t == HONE_F32)
             fixture_f32(b, v);
         else
             hone_buf_add(b, &h, 2);
@@ -221,9 +228,14 @@ static bool entry_at(const fixture_spec *s, uint32_t i, entry *out, int *layer) 
     return true;
 }
 
+/* Vectors are never quantised. */
+static hone_dtype vector_or_matrix_dtype(const fixture_spec *s, const entry *e, bool gguf) {
+    return e->k ? s->dtype : gguf || s->dtype == HONE_F8_E4M3 ? HONE_F32 : s->dtype;
+}
+
 static void add_tensor(hone_buf *b, const fixture_spec *s, const entry *e, uint32_t layer, bool gguf) {
     const uint32_t half = s->head_dim / 2;
-    const hone_dtype t = e->k ? s->dtype : gguf ? HONE_F32 : s->dtype;
+    const hone_dtype t = vector_or_matrix_dtype(s, e, gguf);
     const float offset = gguf && strcmp(s->family, "gemma2") == 0 && strstr(e->which, "norm") ? 1.0f : 0.0f;
     if (!e->k) add_row(b, s, e->which, layer, 0, e->n, t, offset);
     for (uint32_t r = 0; e->k && r < e->n; r++) {
@@ -238,6 +250,10 @@ static void add_tensor(hone_buf *b, const fixture_spec *s, const entry *e, uint3
 
 /* ---- folders ---- */
 
+static float fixture_scale(const fixture_spec *s, const entry *e, uint32_t block) {
+    return 0.01f + 0.002f * fixture_value(s, e->which, 3000, block);
+}
+
 static bool write_config(const char *dir, const fixture_spec *s) {
     const char *architecture = strcmp(s->family, "mistral") == 0  ? "MistralForCausalLM"
                                : strcmp(s->family, "qwen2") == 0  ? "Qwen2ForCausalLM"
@@ -251,9 +267,12 @@ static bool write_config(const char *dir, const fixture_spec *s) {
         "\"num_hidden_layers\": %u, \"num_attention_heads\": %u, \"num_key_value_heads\": %u, \"head_dim\": %u, "
         "\"intermediate_size\": %u, \"max_position_embeddings\": %u, \"tie_word_embeddings\": %s, "
         "\"rms_norm_eps\": 1e-05, \"rope_theta\": 10000.0, \"sliding_window\": %s, "
-        "\"query_pre_attn_scalar\": %u, \"bos_token_id\": 1, \"eos_token_id\": 2}",
+        "\"query_pre_attn_scalar\": %u, \"bos_token_id\": 1, \"eos_token_id\": 2%s}",
         architecture, s->family, s->vocab, s->width, s->n_layer, s->n_head, s->n_kv_head, s->head_dim, s->mlp_width,
-        s->max_position, s->tied ? "true" : "false", strcmp(s->family, "gemma2") == 0 ? "8" : "null", s->head_dim);
+        s->max_position, s->tied ? "true" : "false", strcmp(s->family, "gemma2") == 0 ? "8" : "null", s->head_dim,
+        s->dtype == HONE_F8_E4M3
+            ? ", \"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": [16, 16]}"
+            : "");
     const bool ok = !b.failed && fixture_write_text(fixture_path(dir, "config.json"), b.data);
     hone_buf_free(&b);
     return ok;
@@ -287,7 +306,17 @@ bool fixture_write_folder(const char *dir, const fixture_spec *s, uint32_t shard
             else
                 snprintf(shape, sizeof(shape), "%u", e.n);
             hone_buf_format(&head, "%s\"%s\": {\"dtype\": \"%s\", \"shape\": [%s], \"data_offsets\": [%zu, %zu]}",
-                            head.n > 1 ? ", " : "", tensor, hone_dtype_name(s->dtype), shape, begin, data.n);
+                            head.n > 1 ? ", " : "", tensor, hone_dtype_name(vector_or_matrix_dtype(s, &e, false)),
+                            shape, begin, data.n);
+            if (s->dtype == HONE_F8_E4M3 && e.k) {
+                const uint32_t rows = (e.n + 15) / 16, columns = (e.k + 15) / 16;
+                const size_t at = data.n;
+                for (uint32_t j = 0; j < rows * columns; j++) fixture_f32(&data, fixture_scale(s, &e, j));
+                hone_buf_format(
+                    &head,
+                    ", \"%s_scale_inv\": {\"dtype\": \"F32\", \"shape\": [%u, %u], \"data_offsets\": [%zu, %zu]}",
+                    tensor, rows, columns, at, data.n);
+            }
             hone_buf_format(&index, "%s\"%s\": \"%s\"", index.data[index.n - 1] == '{' ? "" : ", ", tensor, name);
         }
         hone_buf_char(&head, '}');
@@ -309,9 +338,10 @@ bool fixture_write_folder(const char *dir, const fixture_spec *s, uint32_t shard
 /* ---- GGUF ---- */
 
 static uint32_t ggml_type(hone_dtype t) {
-    static const uint8_t of[HONE_DTYPE_COUNT] = {
-        [HONE_F32] = 0,  [HONE_F16] = 1,  [HONE_BF16] = 30, [HONE_Q4_0] = 2,  [HONE_Q4_1] = 3, [HONE_Q5_0] = 6,
-        [HONE_Q5_1] = 7, [HONE_Q8_0] = 8, [HONE_Q4_K] = 12, [HONE_Q5_K] = 13, [HONE_Q6_K] = 14};
+    static const uint8_t of[HONE_STORED_COUNT] = {
+        [HONE_F32] = 0,   [HONE_F16] = 1,     [HONE_BF16] = 30,   [HONE_Q4_0] = 2,   [HONE_Q4_1] = 3,  [HONE_Q5_0] = 6,
+        [HONE_Q5_1] = 7,  [HONE_Q8_0] = 8,    [HONE_Q4_K] = 12,   [HONE_Q5_K] = 13,  [HONE_Q6_K] = 14, [HONE_Q2_K] = 10,
+        [HONE_Q3_K] = 11, [HONE_IQ4_NL] = 20, [HONE_IQ4_XS] = 23, [HONE_MXFP4] = 39, [HONE_NVFP4] = 40};
     return of[t];
 }
 

@@ -157,7 +157,7 @@ static void test_every_field_lied_about(void **state) {
     LIE("shape overflows once bytes count", HONE_ERR_FORMAT, "overflow", l.shape_a0 = 1ull << 62);
     LIE("larger than the file", HONE_ERR_FORMAT, "are missing", l.shape_a1 = 1000);
     LIE("unknown type", HONE_ERR_UNSUPPORTED, "unknown", l.type_a = 99);
-    LIE("type that is not supported", HONE_ERR_UNSUPPORTED, "IQ4_XS", l.type_a = 23);
+    LIE("type that is not supported", HONE_ERR_UNSUPPORTED, "IQ2_XXS", l.type_a = 16);
     LIE("part of a block", HONE_ERR_FORMAT, "blocks", l.type_a = 8);
     LIE("offset out of the file", HONE_ERR_FORMAT, "are missing", l.offset_b = 1ull << 40);
     LIE("offset that overflows", HONE_ERR_FORMAT, "", l.offset_b = UINT64_MAX - 31);

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "fixture.h"
+#include "model/weights.h"
 #include "model/gguf.h"
 #include "model/model.h"
 #include "shared.h"
@@ -126,7 +127,8 @@ static void test_folder_shards_and_gguf_agree(void **state) {
 /* Rows of q and k move back; the blocks of a row do not change. */
 static void test_block_formats(void **state) {
     (void)state;
-    for (uint32_t t = HONE_Q4_0; t < HONE_DTYPE_COUNT; t++) {
+    for (uint32_t t = HONE_Q4_0; t < HONE_STORED_COUNT; t++) {
+        if (t == HONE_FP4_16 || t == HONE_F8_E4M3) continue; /* in no GGUF file */
         fixture_spec s = fixture_default();
         s.dtype = (hone_dtype)t;
         s.width = 256, s.head_dim = 64, s.mlp_width = 256;
@@ -153,6 +155,42 @@ static void test_block_formats(void **state) {
             assert_memory_equal(stored, laid, sizeof(laid));
         }
         hone_gguf_close(g);
+        hone_model_close(m);
+        fixture_remove(dir);
+    }
+}
+
+/* FP8 with a scale for each block of 16 x 16: the product in f32 precision, rounded to bf16 in serving. */
+static void test_fp8_folder(void **state) {
+    (void)state;
+    for (uint32_t serving = 0; serving < 2; serving++) {
+        fixture_spec s = fixture_default();
+        s.dtype = HONE_F8_E4M3;
+        s.width = 40, s.mlp_width = 56, s.head_dim = 10;
+        char *dir = fixture_folder();
+        assert_true(fixture_write_folder(dir, &s, 2));
+        hone_model *m = NULL;
+        hone_error err = {0};
+        if (hone_model_open(&m, dir, hone_kernels_find("ref"), serving ? HONE_PRECISION_SERVING : HONE_PRECISION_F32,
+                            NULL, &err))
+            fail_msg("%s", err.message);
+        hone_weights *w = NULL;
+        assert_int_equal(hone_weights_open(&w, dir, NULL), HONE_OK);
+        const hone_tensor *t = hone_weights_find(w, "model.layers.1.mlp.gate_proj.weight"),
+                          *scale = hone_weights_find(w, "model.layers.1.mlp.gate_proj.weight_scale_inv");
+        assert_non_null(scale);
+        float stored[40], laid[40], factor[3];
+        for (uint32_t r = 0; r < 56; r++) {
+            hone_dtype_widen(HONE_F8_E4M3, (const uint8_t *)t->data + r * 40, stored, 40);
+            memcpy(factor, (const uint8_t *)scale->data + r / 16 * sizeof(factor), sizeof(factor));
+            for (uint32_t k = 0; k < 40; k++) {
+                stored[k] *= factor[k / 16];
+                if (serving) stored[k] = hone_bf16_widen(hone_bf16_round(stored[k]));
+            }
+            m->kernels->weight_row(&m->layer[1].linear[HONE_MOD_GATE].w, r, laid);
+            assert_memory_equal(stored, laid, sizeof(laid));
+        }
+        hone_weights_close(w);
         hone_model_close(m);
         fixture_remove(dir);
     }
@@ -341,6 +379,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_folder_shards_and_gguf_agree),
         cmocka_unit_test(test_block_formats),
+        cmocka_unit_test(test_fp8_folder),
         cmocka_unit_test(test_contradictions),
         cmocka_unit_test(test_numbers_that_are_none),
         cmocka_unit_test(test_inspect),

@@ -1,9 +1,9 @@
 /* linear.c - products with quantised and bf16 weights on AMX tiles of 16 rows x 16 outputs.
  *
- * int8: a step of 32 inputs (16 in Q6_K) is one tile product, whose integers are exact; the f32 sums are avx512's, in
- * its order, so that the two sets agree as bits and few rows may take avx512's way.  bf16: the tile unit's own rounding
- * is this set's arithmetic, so every number of rows goes through it; chunks of TILE_SUM_CHUNK inputs from zero, as
- * everywhere.
+ * int8: a step of 32 inputs (16 where a scale covers 16) is one tile product, whose integers are exact; the f32 sums
+ * are avx512's, in its order, so that the two sets agree as bits and few rows may take avx512's way.  bf16: the tile
+ * unit's own rounding is this set's arithmetic, so every number of rows goes through it; chunks of TILE_SUM_CHUNK
+ * inputs from zero, as everywhere.
  *
  * Order: int8, bf16, ranges. */
 #include <immintrin.h>
@@ -24,6 +24,7 @@ enum { FEW_ROWS = 4 }; /* up to here avx512 is at memory speed */
 typedef struct {
     bool four_bits, half_scales, has_minimum, pairs; /* pairs: a scale covers 16 inputs */
     unsigned offset_shift;                           /* offset = 1 << offset_shift; 0: none */
+    hone_dtype table;                                /* whose table codes go through; HONE_F32: none */
 } format;
 
 INLINE __m512 load_scale(bool half, const uint8_t *p) {
@@ -31,13 +32,16 @@ INLINE __m512 load_scale(bool half, const uint8_t *p) {
                 : _mm512_loadu_ps((const void *)p);
 }
 
-INLINE void unpack(const uint8_t *step, uint8_t *to) {
+INLINE void unpack(const format f, const uint8_t *step, uint8_t *to) {
     const __m512i low = _mm512_set1_epi8(15);
+    const __m512i table =
+        f.table == HONE_F32 ? low : _mm512_broadcast_i32x4(_mm_loadu_si128((const void *)kernel_quant_table(f.table)));
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++) {
         const __m512i q = _mm512_loadu_si512((const void *)(step + 64 * j));
-        _mm512_store_si512((void *)(to + 64 * j), _mm512_and_si512(q, low));
-        _mm512_store_si512((void *)(to + 64 * (j + 4)), _mm512_and_si512(_mm512_srli_epi16(q, 4), low));
+        const __m512i a = _mm512_and_si512(q, low), b = _mm512_and_si512(_mm512_srli_epi16(q, 4), low);
+        _mm512_store_si512((void *)(to + 64 * j), f.table == HONE_F32 ? a : _mm512_shuffle_epi8(table, a));
+        _mm512_store_si512((void *)(to + 64 * (j + 4)), f.table == HONE_F32 ? b : _mm512_shuffle_epi8(table, b));
     }
 }
 
@@ -55,7 +59,7 @@ INLINE void tile_product(const int8_t *q, const uint8_t *w, int32_t *sum) {
 INLINE void panel_tile(const format f, const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m, float *y,
                        size_t ldy, __mmask16 mask) {
     const size_t q_bytes = f.four_bits ? 256u : 512u, scale_bytes = f.half_scales ? 32u : 64u;
-    const size_t step_bytes = q_bytes + (1u + (f.pairs ? 1u : 0u) + (f.has_minimum ? 1u : 0u)) * scale_bytes;
+    const size_t step_bytes = q_bytes + (f.pairs ? 2u : 1u) * (f.has_minimum ? 2u : 1u) * scale_bytes;
     uint8_t bytes[512] __attribute__((aligned(64)));
     int32_t sum[16 * 16] __attribute__((aligned(64))), high[16 * 16] __attribute__((aligned(64)));
     const uint16_t *fine_rows = tile_fine_rows(x, n_step);
@@ -64,12 +68,14 @@ INLINE void panel_tile(const format f, const uint8_t *panel, uint32_t n_step, co
     for (uint32_t s = 0; s < n_step; s++, panel += step_bytes, x++) {
         const uint8_t *w = panel, *scales = panel + q_bytes;
         if (f.four_bits) {
-            unpack(panel, bytes);
+            unpack(f, panel, bytes);
             w = bytes;
         }
         const __m512 scale = load_scale(f.half_scales, scales);
         const __m512 scale_high = f.pairs ? load_scale(f.half_scales, scales + scale_bytes) : scale;
-        const __m512 minimum = f.has_minimum ? load_scale(f.half_scales, scales + scale_bytes) : scale;
+        const uint8_t *minima = scales + (f.pairs ? 2 : 1) * scale_bytes;
+        const __m512 minimum = f.has_minimum ? load_scale(f.half_scales, minima) : scale;
+        const __m512 minimum_high = f.has_minimum && f.pairs ? load_scale(f.half_scales, minima + scale_bytes) : scale;
         /* The block, then its fine part where a row has one: zeros for the rows that have none. */
         for (const act_block *part = x;; part += n_step) {
             tile_product(part->q[0], w, sum);
@@ -83,11 +89,18 @@ INLINE void panel_tile(const format f, const uint8_t *panel, uint32_t n_step, co
                     v = _mm512_add_epi32(v, _mm512_slli_epi32(_mm512_set1_epi32(f.pairs ? low : all), f.offset_shift));
                 acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(scale, xs), _mm512_cvtepi32_ps(v), acc[i]);
                 if (f.pairs) {
-                    const __m512i u = _mm512_add_epi32(_mm512_load_si512((const void *)(high + 16 * i)),
-                                                       _mm512_slli_epi32(_mm512_set1_epi32(all - low), f.offset_shift));
+                    __m512i u = _mm512_load_si512((const void *)(high + 16 * i));
+                    if (f.offset_shift)
+                        u = _mm512_add_epi32(u, _mm512_slli_epi32(_mm512_set1_epi32(all - low), f.offset_shift));
                     acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(scale_high, xs), _mm512_cvtepi32_ps(u), acc[i]);
                 }
-                if (f.has_minimum) acc[i] = _mm512_fmadd_ps(minimum, _mm512_set1_ps(part->scaled_sum[i]), acc[i]);
+                if (f.has_minimum && f.pairs) {
+                    const float low_sum = part->scale[i] * (float)-low, high_sum = part->scale[i] * (float)(low - all);
+                    acc[i] = _mm512_fmadd_ps(minimum, _mm512_set1_ps(low_sum), acc[i]);
+                    acc[i] = _mm512_fmadd_ps(minimum_high, _mm512_set1_ps(high_sum), acc[i]);
+                } else if (f.has_minimum) {
+                    acc[i] = _mm512_fmadd_ps(minimum, _mm512_set1_ps(part->scaled_sum[i]), acc[i]);
+                }
             }
             if (part != x || fine_rows[s] == 0) break;
         }
@@ -103,19 +116,26 @@ typedef void tile_function(const uint8_t *panel, uint32_t n_step, const act_bloc
                      __mmask16 mask) {                                                                                 \
         panel_tile((format){__VA_ARGS__}, panel, n_step, x, m, y, ldy, mask);                                          \
     }
-/*           4 bits  f16 scales  minimum  pairs  offset */
-FORMAT(q4_0, true, true, false, false, 3)
-FORMAT(q4_1, true, true, true, false, 0)
-FORMAT(q5_0, false, true, false, false, 4)
-FORMAT(q5_1, false, true, true, false, 0)
-FORMAT(q8_0, false, true, false, false, 7)
-FORMAT(q4_k, true, false, true, false, 0)
-FORMAT(q5_k, false, false, true, false, 0)
-FORMAT(q6_k, false, false, false, true, 5)
+/*           4 bits  f16 scales  minimum  pairs  offset  table */
+FORMAT(q4_0, true, true, false, false, 3, HONE_F32)
+FORMAT(q4_1, true, true, true, false, 0, HONE_F32)
+FORMAT(q5_0, false, true, false, false, 4, HONE_F32)
+FORMAT(q5_1, false, true, true, false, 0, HONE_F32)
+FORMAT(q8_0, false, true, false, false, 7, HONE_F32)
+FORMAT(q4_k, true, false, true, false, 0, HONE_F32)
+FORMAT(q5_k, false, false, true, false, 0, HONE_F32)
+FORMAT(q6_k, false, false, false, true, 5, HONE_F32)
+FORMAT(q2_k, true, false, true, true, 0, HONE_F32)
+FORMAT(q3_k, true, false, false, true, 2, HONE_F32)
+FORMAT(iq4_nl, true, true, false, false, 7, HONE_IQ4_NL)
+FORMAT(iq4_xs, true, false, false, false, 7, HONE_IQ4_XS)
+FORMAT(mxfp4, true, false, false, false, 4, HONE_MXFP4)
+FORMAT(fp4_16, true, false, false, true, 4, HONE_FP4_16)
 
 static tile_function *const functions[HONE_DTYPE_COUNT] = {
-    [HONE_Q4_0] = q4_0, [HONE_Q4_1] = q4_1, [HONE_Q5_0] = q5_0, [HONE_Q5_1] = q5_1,
-    [HONE_Q8_0] = q8_0, [HONE_Q4_K] = q4_k, [HONE_Q5_K] = q5_k, [HONE_Q6_K] = q6_k,
+    [HONE_Q4_0] = q4_0,     [HONE_Q4_1] = q4_1,     [HONE_Q5_0] = q5_0,   [HONE_Q5_1] = q5_1,     [HONE_Q8_0] = q8_0,
+    [HONE_Q4_K] = q4_k,     [HONE_Q5_K] = q5_k,     [HONE_Q6_K] = q6_k,   [HONE_Q2_K] = q2_k,     [HONE_Q3_K] = q3_k,
+    [HONE_IQ4_NL] = iq4_nl, [HONE_IQ4_XS] = iq4_xs, [HONE_MXFP4] = mxfp4, [HONE_FP4_16] = fp4_16,
 };
 
 /* All 16 rows of a tile are multiplied; those beyond m are whatever the memory holds, and dropped. */

@@ -27,9 +27,14 @@ INLINE __m256 scales(const tile_shape *s, const uint8_t *step, uint32_t index, u
                           : _mm256_loadu_ps((const float *)(const void *)(p + 32 * which));
 }
 
+INLINE __m256i looked_up(__m256i first, __m256i second, __m256i code) {
+    const __m256i a = _mm256_permutevar8x32_epi32(first, code), b = _mm256_permutevar8x32_epi32(second, code);
+    return _mm256_blendv_epi8(a, b, _mm256_cmpgt_epi32(code, _mm256_set1_epi32(7)));
+}
+
 /* Inputs 8 part .. 8 part + 7 of a step: v[i] holds input i of outputs 8 which .. 8 which + 7. */
-static void widen8(const tile_shape *s, int32_t offset, const uint8_t *step, uint32_t part, uint32_t which,
-                   __m256 v[8]) {
+static void widen8(const tile_shape *s, int32_t offset, const uint8_t *table, const uint8_t *step, uint32_t part,
+                   uint32_t which, __m256 v[8]) {
     switch (s->kind) {
     case TILE_F32:
         for (uint32_t i = 0; i < 8; i++)
@@ -53,7 +58,13 @@ static void widen8(const tile_shape *s, int32_t offset, const uint8_t *step, uin
     }
     const bool four = s->kind == TILE_U4;
     const __m256 scale = scales(s, step, s->groups == 2 ? part / 2 : 0, which);
-    const __m256 minimum = s->has_minimum ? scales(s, step, s->groups, which) : _mm256_setzero_ps();
+    const __m256 minimum =
+        s->has_minimum ? scales(s, step, s->groups == 2 ? 2 + part / 2 : 1, which) : _mm256_setzero_ps();
+    __m256i first = _mm256_setzero_si256(), second = first; /* the table as 16 lanes */
+    if (table) {
+        first = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)table));
+        second = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(table + 8)));
+    }
     const __m256i mask = _mm256_set1_epi32(four ? 15 : 255), shift_by = _mm256_set1_epi32(offset);
     for (uint32_t j = 0; j < 2; j++) {
         const uint32_t line = 2 * part + j; /* of 8 */
@@ -61,7 +72,8 @@ static void widen8(const tile_shape *s, int32_t offset, const uint8_t *step, uin
             _mm256_loadu_si256((const __m256i *)(const void *)(step + 64 * (four ? line % 4 : line) + 32 * which));
         if (four && line >= 4) q = _mm256_srli_epi32(q, 4);
         for (uint32_t t = 0; t < 4; t++) {
-            const __m256i u = _mm256_sub_epi32(_mm256_and_si256(q, mask), shift_by);
+            const __m256i code = _mm256_and_si256(q, mask);
+            const __m256i u = _mm256_sub_epi32(table ? looked_up(first, second, code) : code, shift_by);
             const __m256 p = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(u));
             v[4 * j + t] = s->has_minimum ? _mm256_add_ps(p, minimum) : p;
             q = _mm256_srli_epi32(q, 8);
@@ -77,7 +89,7 @@ static void widen_strip(const hone_weight *w, const tile_shape *s, uint32_t p0, 
         for (uint32_t which = 0; which < 2; which++)
             for (uint32_t part = 0; part < 4; part++) {
                 __m256 v[8];
-                widen8(s, offset, from, part, which, v);
+                widen8(s, offset, kernel_quant_table(w->dtype), from, part, which, v);
                 transpose8(v);
                 for (uint32_t o = 0; o < 8; o++)
                     _mm256_storeu_ps(strip + (8 * which + o) * TILE_K + 8 * part, bf16 ? through_bf16(v[o]) : v[o]);

@@ -107,6 +107,7 @@ void avx2_act_lay(const hone_weight *w, const float *x, size_t ldx, uint32_t m, 
 typedef struct {
     bool four_bits, half_scales, has_minimum, pairs; /* pairs: a scale covers 16 inputs */
     int offset_shift;                                /* offset = 1 << offset_shift; 0: none */
+    hone_dtype table;                                /* whose table codes go through; HONE_F32: none */
 } format;
 
 INLINE __m256i load(const void *p) {
@@ -170,16 +171,39 @@ INLINE void bytes(const int n, const uint8_t *step, int which, int half, int16_t
 /* ---- Panels --------------------------------------------------------------------------------------------------------
  */
 
+/* A step of nibbles as one of bytes, for formats whose values or scales ask for it. */
+INLINE void spread(const format f, const uint8_t *step, int which, uint8_t *to) {
+    const __m256i mask = _mm256_set1_epi8(15);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        const __m256i both = load(step + 64 * j + 32 * which);
+        __m256i low = _mm256_and_si256(both, mask), high = _mm256_and_si256(_mm256_srli_epi16(both, 4), mask);
+        if (f.table != HONE_F32) {
+            const __m256i table =
+                _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)kernel_quant_table(f.table)));
+            low = _mm256_shuffle_epi8(table, low);
+            high = _mm256_shuffle_epi8(table, high);
+        }
+        _mm256_storeu_si256((__m256i *)(void *)(to + 64 * j + 32 * which), low);
+        _mm256_storeu_si256((__m256i *)(void *)(to + 64 * (j + 4) + 32 * which), high);
+    }
+}
+
 /* One step of n rows from row r0 of a block (or of its fine part). */
 INLINE void rows_of_step(const format f, const int n, const uint8_t *step, int which, const act_block *x, uint32_t r0,
                          __m256 *acc) {
     const size_t q_bytes = f.four_bits ? 256u : 512u, scale_bytes = f.half_scales ? 32u : 64u;
     const uint8_t *scales = step + q_bytes;
     __m256i sum[4], second[4];
-    if (f.four_bits) {
+    if (f.four_bits && !f.pairs && f.table == HONE_F32) {
         nibbles(n, step, which, x->q[r0], sum);
     } else {
         int16_t wide[4][TILE_K];
+        uint8_t apart[512];
+        if (f.four_bits) {
+            spread(f, step, which, apart);
+            step = apart;
+        }
 #pragma GCC unroll 4
         for (int i = 0; i < n; i++) {
             const __m256i q = load(x->q[r0 + (uint32_t)i]);
@@ -205,11 +229,19 @@ INLINE void rows_of_step(const format f, const int n, const uint8_t *step, int w
                 _mm256_add_epi32(sum[i], _mm256_slli_epi32(_mm256_set1_epi32(f.pairs ? low : all), f.offset_shift));
         acc[i] = _mm256_fmadd_ps(_mm256_mul_ps(scale, xs), _mm256_cvtepi32_ps(sum[i]), acc[i]);
         if (f.pairs) {
-            second[i] = _mm256_add_epi32(second[i], _mm256_slli_epi32(_mm256_set1_epi32(all - low), f.offset_shift));
+            if (f.offset_shift)
+                second[i] =
+                    _mm256_add_epi32(second[i], _mm256_slli_epi32(_mm256_set1_epi32(all - low), f.offset_shift));
             const __m256 high = load_scale(f.half_scales, scales + scale_bytes, which);
             acc[i] = _mm256_fmadd_ps(_mm256_mul_ps(high, xs), _mm256_cvtepi32_ps(second[i]), acc[i]);
         }
-        if (f.has_minimum)
+        if (f.has_minimum && f.pairs) {
+            const float low_sum = x->scale[r] * (float)-low, high_sum = x->scale[r] * (float)(low - all);
+            const uint8_t *minima = scales + 2 * scale_bytes;
+            acc[i] = _mm256_fmadd_ps(load_scale(f.half_scales, minima, which), _mm256_set1_ps(low_sum), acc[i]);
+            acc[i] = _mm256_fmadd_ps(load_scale(f.half_scales, minima + scale_bytes, which), _mm256_set1_ps(high_sum),
+                                     acc[i]);
+        } else if (f.has_minimum)
             acc[i] = _mm256_fmadd_ps(load_scale(f.half_scales, scales + scale_bytes, which),
                                      _mm256_set1_ps(x->scaled_sum[r]), acc[i]);
     }
@@ -219,7 +251,7 @@ INLINE void rows_of_step(const format f, const int n, const uint8_t *step, int w
 INLINE void panel_rows(const format f, const int n, const uint8_t *panel, uint32_t n_step, const act_block *tile,
                        uint32_t r0, float *y, size_t ldy, uint32_t outputs) {
     const size_t q_bytes = f.four_bits ? 256u : 512u, scale_bytes = f.half_scales ? 32u : 64u;
-    const size_t step_bytes = q_bytes + (1u + (f.pairs ? 1u : 0u) + (f.has_minimum ? 1u : 0u)) * scale_bytes;
+    const size_t step_bytes = q_bytes + (f.pairs ? 2u : 1u) * (f.has_minimum ? 2u : 1u) * scale_bytes;
     const uint16_t *fine_rows = tile_fine_rows(tile, n_step);
     for (int which = 0; which < 2 && outputs > 8u * (uint32_t)which; which++) {
         const uint8_t *step = panel;
@@ -256,19 +288,26 @@ typedef void tile_function(const uint8_t *panel, uint32_t n_step, const act_bloc
                      uint32_t outputs) {                                                                               \
         panel_tile((format){__VA_ARGS__}, panel, n_step, x, m, y, ldy, outputs);                                       \
     }
-/*           4 bits  f16 scales  minimum  pairs  offset */
-FORMAT(q4_0, true, true, false, false, 3)
-FORMAT(q4_1, true, true, true, false, 0)
-FORMAT(q5_0, false, true, false, false, 4)
-FORMAT(q5_1, false, true, true, false, 0)
-FORMAT(q8_0, false, true, false, false, 7)
-FORMAT(q4_k, true, false, true, false, 0)
-FORMAT(q5_k, false, false, true, false, 0)
-FORMAT(q6_k, false, false, false, true, 5)
+/*           4 bits  f16 scales  minimum  pairs  offset  table */
+FORMAT(q4_0, true, true, false, false, 3, HONE_F32)
+FORMAT(q4_1, true, true, true, false, 0, HONE_F32)
+FORMAT(q5_0, false, true, false, false, 4, HONE_F32)
+FORMAT(q5_1, false, true, true, false, 0, HONE_F32)
+FORMAT(q8_0, false, true, false, false, 7, HONE_F32)
+FORMAT(q4_k, true, false, true, false, 0, HONE_F32)
+FORMAT(q5_k, false, false, true, false, 0, HONE_F32)
+FORMAT(q6_k, false, false, false, true, 5, HONE_F32)
+FORMAT(q2_k, true, false, true, true, 0, HONE_F32)
+FORMAT(q3_k, true, false, false, true, 2, HONE_F32)
+FORMAT(iq4_nl, true, true, false, false, 7, HONE_IQ4_NL)
+FORMAT(iq4_xs, true, false, false, false, 7, HONE_IQ4_XS)
+FORMAT(mxfp4, true, false, false, false, 4, HONE_MXFP4)
+FORMAT(fp4_16, true, false, false, true, 4, HONE_FP4_16)
 
 static tile_function *const functions[HONE_DTYPE_COUNT] = {
-    [HONE_Q4_0] = q4_0, [HONE_Q4_1] = q4_1, [HONE_Q5_0] = q5_0, [HONE_Q5_1] = q5_1,
-    [HONE_Q8_0] = q8_0, [HONE_Q4_K] = q4_k, [HONE_Q5_K] = q5_k, [HONE_Q6_K] = q6_k,
+    [HONE_Q4_0] = q4_0,     [HONE_Q4_1] = q4_1,     [HONE_Q5_0] = q5_0,   [HONE_Q5_1] = q5_1,     [HONE_Q8_0] = q8_0,
+    [HONE_Q4_K] = q4_k,     [HONE_Q5_K] = q5_k,     [HONE_Q6_K] = q6_k,   [HONE_Q2_K] = q2_k,     [HONE_Q3_K] = q3_k,
+    [HONE_IQ4_NL] = iq4_nl, [HONE_IQ4_XS] = iq4_xs, [HONE_MXFP4] = mxfp4, [HONE_FP4_16] = fp4_16,
 };
 
 /* ---- Ranges -------------------------------------------------------------------------------------------------------

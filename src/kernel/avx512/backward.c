@@ -44,7 +44,8 @@ INLINE __m512 scales(const tile_shape *s, const uint8_t *step, uint32_t index) {
 }
 
 /* Half a step: v[i] holds input i (of 16) of 16 outputs. */
-static void widen16(const tile_shape *s, int32_t offset, const uint8_t *step, uint32_t half, __m512 v[16]) {
+static void widen16(const tile_shape *s, int32_t offset, const uint8_t *table, const uint8_t *step, uint32_t half,
+                    __m512 v[16]) {
     switch (s->kind) {
     case TILE_F32:
         for (uint32_t i = 0; i < 16; i++) v[i] = _mm512_loadu_ps((const void *)(step + 1024 * half + 64 * i));
@@ -65,13 +66,15 @@ static void widen16(const tile_shape *s, int32_t offset, const uint8_t *step, ui
     }
     const bool four = s->kind == TILE_U4;
     const __m512 scale = scales(s, step, s->groups == 2 ? half : 0);
-    const __m512 minimum = s->has_minimum ? scales(s, step, s->groups) : _mm512_setzero_ps();
+    const __m512 minimum = s->has_minimum ? scales(s, step, s->groups == 2 ? 2 + half : 1) : _mm512_setzero_ps();
+    const __m512i values = _mm512_cvtepu8_epi32(table ? _mm_loadu_si128((const void *)table) : _mm_setzero_si128());
     const __m512i mask = _mm512_set1_epi32(four ? 15 : 255), shift_by = _mm512_set1_epi32(offset);
     for (uint32_t j = 0; j < 4; j++) {
         __m512i q = _mm512_loadu_si512((const void *)(step + 64 * (four ? j : 4 * half + j)));
         if (four && half) q = _mm512_srli_epi32(q, 4);
         for (uint32_t t = 0; t < 4; t++) {
-            const __m512i u = _mm512_sub_epi32(_mm512_and_si512(q, mask), shift_by);
+            const __m512i code = _mm512_and_si512(q, mask);
+            const __m512i u = _mm512_sub_epi32(table ? _mm512_permutexvar_epi32(code, values) : code, shift_by);
             const __m512 p = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(u));
             v[4 * j + t] = s->has_minimum ? _mm512_add_ps(p, minimum) : p;
             q = _mm512_srli_epi32(q, 8);
@@ -89,7 +92,7 @@ static void widen_strip(const hone_weight *w, const tile_shape *s, uint32_t p0, 
         const uint8_t *from = (const uint8_t *)w->data + p * s->panel_bytes + step * s->step_bytes;
         for (uint32_t half = 0; half < 2; half++) {
             __m512 v[16];
-            widen16(s, offset, from, half, v);
+            widen16(s, offset, kernel_quant_table(w->dtype), from, half, v);
             transpose16(v); /* now v[o] holds output o of 16 inputs */
             if (bf16) {
                 uint8_t *to = strip + (size_t)(p - p0) * 8 * 128 + 64 * half;

@@ -99,6 +99,7 @@ void avx512_act_lay(const hone_weight *w, const float *x, size_t ldx, uint32_t m
 typedef struct {
     bool four_bits, half_scales, has_minimum, pairs; /* pairs: a scale covers 16 inputs */
     unsigned offset_shift;                           /* offset = 1 << offset_shift; 0: none */
+    hone_dtype table;                                /* whose table codes go through; HONE_F32: none */
 } format;
 
 INLINE __m512 load_scale(bool half, const uint8_t *p) {
@@ -114,7 +115,7 @@ INLINE __m512i four_inputs(const int8_t *q) {
 
 typedef struct {
     __m512i q[8]; /* 16 outputs x inputs 4j .. 4j + 3 */
-    __m512 scale, scale_high, minimum;
+    __m512 scale, scale_high, minimum, minimum_high;
 } weights;
 
 INLINE void load_weights(const format f, const uint8_t *step, weights *w) {
@@ -126,6 +127,12 @@ INLINE void load_weights(const format f, const uint8_t *step, weights *w) {
             const __m512i low = _mm512_set1_epi8(15);
             w->q[j] = _mm512_and_si512(q, low);
             w->q[j + 4] = _mm512_and_si512(_mm512_srli_epi16(q, 4), low);
+            if (f.table != HONE_F32) {
+                const __m512i table =
+                    _mm512_broadcast_i32x4(_mm_loadu_si128((const void *)kernel_quant_table(f.table)));
+                w->q[j] = _mm512_shuffle_epi8(table, w->q[j]);
+                w->q[j + 4] = _mm512_shuffle_epi8(table, w->q[j + 4]);
+            }
         } else {
             w->q[j] = q;
             w->q[j + 4] = _mm512_loadu_si512((const void *)(step + 256 + 64 * j));
@@ -133,7 +140,9 @@ INLINE void load_weights(const format f, const uint8_t *step, weights *w) {
     }
     w->scale = load_scale(f.half_scales, step + q_bytes);
     w->scale_high = f.pairs ? load_scale(f.half_scales, step + q_bytes + scale_bytes) : w->scale;
-    w->minimum = f.has_minimum ? load_scale(f.half_scales, step + q_bytes + (f.pairs ? 2 : 1) * scale_bytes) : w->scale;
+    const uint8_t *minima = step + q_bytes + (f.pairs ? 2 : 1) * scale_bytes;
+    w->minimum = f.has_minimum ? load_scale(f.half_scales, minima) : w->scale;
+    w->minimum_high = f.has_minimum && f.pairs ? load_scale(f.half_scales, minima + scale_bytes) : w->scale;
 }
 
 /* n <= 4 rows of a step, whose integers are at q and whose scales at s (act_block, moved to the first of the rows):
@@ -167,15 +176,21 @@ INLINE void rows_of_step(const format f, const int n, const weights *w, const in
         const __m512 xs = _mm512_set1_ps(s[i]);
         acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(w->scale, xs), _mm512_cvtepi32_ps(low[i]), acc[i]);
         if (f.pairs) acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(w->scale_high, xs), _mm512_cvtepi32_ps(high[i]), acc[i]);
-        if (f.has_minimum) acc[i] = _mm512_fmadd_ps(w->minimum, _mm512_set1_ps(s[TILE_ROWS + i]), acc[i]);
+        if (f.has_minimum && f.pairs) {
+            const float low_sum = s[i] * (float)-minus_low[i], high_sum = s[i] * (float)(minus_low[i] - minus_sum[i]);
+            acc[i] = _mm512_fmadd_ps(w->minimum, _mm512_set1_ps(low_sum), acc[i]);
+            acc[i] = _mm512_fmadd_ps(w->minimum_high, _mm512_set1_ps(high_sum), acc[i]);
+        } else if (f.has_minimum) {
+            acc[i] = _mm512_fmadd_ps(w->minimum, _mm512_set1_ps(s[TILE_ROWS + i]), acc[i]);
+        }
     }
 }
 
 /* y[i][lanes of mask] for n rows of a tile from its row r0. */
 INLINE void panel_rows(const format f, const int n, const uint8_t *panel, uint32_t n_step, const act_block *x,
                        uint32_t r0, float *y, size_t ldy, __mmask16 mask) {
-    const size_t step_bytes = (f.four_bits ? 256u : 512u) +
-                              (1u + (f.pairs ? 1u : 0u) + (f.has_minimum ? 1u : 0u)) * (f.half_scales ? 32u : 64u);
+    const size_t step_bytes =
+        (f.four_bits ? 256u : 512u) + (f.pairs ? 2u : 1u) * (f.has_minimum ? 2u : 1u) * (f.half_scales ? 32u : 64u);
     const int8_t *q = x->q[r0];
     const float *s = &x->scale[r0];
     const uint16_t *fine_rows = tile_fine_rows(x, n_step);
@@ -246,19 +261,26 @@ typedef void tile_function(const uint8_t *panel, uint32_t n_step, const act_bloc
                      __mmask16 mask) {                                                                                 \
         panel_tile((format){__VA_ARGS__}, panel, n_step, x, m, y, ldy, mask);                                          \
     }
-/*           4 bits  f16 scales  minimum  pairs  offset */
-FORMAT(q4_0, true, true, false, false, 3)
-FORMAT(q4_1, true, true, true, false, 0)
-FORMAT(q5_0, false, true, false, false, 4)
-FORMAT(q5_1, false, true, true, false, 0)
-FORMAT(q8_0, false, true, false, false, 7)
-FORMAT(q4_k, true, false, true, false, 0)
-FORMAT(q5_k, false, false, true, false, 0)
-FORMAT(q6_k, false, false, false, true, 5)
+/*           4 bits  f16 scales  minimum  pairs  offset  table */
+FORMAT(q4_0, true, true, false, false, 3, HONE_F32)
+FORMAT(q4_1, true, true, true, false, 0, HONE_F32)
+FORMAT(q5_0, false, true, false, false, 4, HONE_F32)
+FORMAT(q5_1, false, true, true, false, 0, HONE_F32)
+FORMAT(q8_0, false, true, false, false, 7, HONE_F32)
+FORMAT(q4_k, true, false, true, false, 0, HONE_F32)
+FORMAT(q5_k, false, false, true, false, 0, HONE_F32)
+FORMAT(q6_k, false, false, false, true, 5, HONE_F32)
+FORMAT(q2_k, true, false, true, true, 0, HONE_F32)
+FORMAT(q3_k, true, false, false, true, 2, HONE_F32)
+FORMAT(iq4_nl, true, true, false, false, 7, HONE_IQ4_NL)
+FORMAT(iq4_xs, true, false, false, false, 7, HONE_IQ4_XS)
+FORMAT(mxfp4, true, false, false, false, 4, HONE_MXFP4)
+FORMAT(fp4_16, true, false, false, true, 4, HONE_FP4_16)
 
 static tile_function *const functions[HONE_DTYPE_COUNT] = {
-    [HONE_Q4_0] = q4_0, [HONE_Q4_1] = q4_1, [HONE_Q5_0] = q5_0, [HONE_Q5_1] = q5_1,
-    [HONE_Q8_0] = q8_0, [HONE_Q4_K] = q4_k, [HONE_Q5_K] = q5_k, [HONE_Q6_K] = q6_k,
+    [HONE_Q4_0] = q4_0,     [HONE_Q4_1] = q4_1,     [HONE_Q5_0] = q5_0,   [HONE_Q5_1] = q5_1,     [HONE_Q8_0] = q8_0,
+    [HONE_Q4_K] = q4_k,     [HONE_Q5_K] = q5_k,     [HONE_Q6_K] = q6_k,   [HONE_Q2_K] = q2_k,     [HONE_Q3_K] = q3_k,
+    [HONE_IQ4_NL] = iq4_nl, [HONE_IQ4_XS] = iq4_xs, [HONE_MXFP4] = mxfp4, [HONE_FP4_16] = fp4_16,
 };
 
 /* ---- Ranges -------------------------------------------------------------------------------------------------------

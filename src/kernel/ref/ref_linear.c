@@ -2,8 +2,10 @@
  *
  * Weights stay as stored: row n at data + n * row_bytes.  Serving arithmetic, per output element:
  *   quantised    per block b of 32 inputs, from the first: acc = fma(scale_w * scale_x, sum of (q_w - offset) * q_x,
- * acc) (in Q6_K one fma per 16), then acc = fma(minimum, scale_x * sum of q_x, acc) BF16         activations rounded to
- * bf16, f32 sums;   F16, F32: f32 activations The plain sums add chunks of SUM_CHUNK inputs, each summed from zero with
+ * acc), then acc = fma(minimum, scale_x * sum of q_x, acc); where a scale covers 16 inputs, both halves' first,
+ *                then both halves' minima
+ *   BF16         activations rounded to bf16, f32 sums;   F16, F32: f32 activations
+ * The plain sums add chunks of SUM_CHUNK inputs, each summed from zero with
  * fma: the error grows with the chunk, not K. */
 #include <math.h>
 #include <string.h>
@@ -144,27 +146,34 @@ void ref_act_lay(const hone_weight *w, const float *x, size_t ldx, uint32_t m, u
 
 static void linear_int8(const hone_weight *w, const uint8_t *act, uint32_t m, float *y, size_t ldy, uint32_t n) {
     const size_t row_bytes = act_row_bytes(w);
-    const bool has_minimum = kernel_quant_has_minimum(w->dtype);
+    const bool has_minimum = kernel_quant_has_minimum(w->dtype), pairs = kernel_quant_pairs(w->dtype);
     const int32_t offset = kernel_quant_offset(w->dtype);
+    const uint8_t *table = kernel_quant_table(w->dtype);
     for (uint32_t i = 0; i < m; i++) y[ldy * i + n] = 0.0f;
     for (uint32_t b = 0; b < w->k / 32; b++) {
         kernel_quant q;
         kernel_quant_block(w->dtype, stored_row(w, n), b, &q);
+        for (uint32_t j = 0; table && j < 32; j++) q.q[j] = table[q.q[j]];
         for (uint32_t i = 0; i < m; i++) {
             const int8_t *x = (const int8_t *)act + row_bytes * i + (size_t)b * 32;
             const block_act *xb = (const block_act *)(const void *)(act + row_bytes * i + (size_t)2 * w->k) + b;
             float acc = y[ldy * i + n];
             for (uint32_t part = 0; part < 2; part++, x += w->k, xb += w->k / 32) { /* the fine part comes second */
                 if (part == 1 && xb->scale == 0.0f) break;
-                int32_t sum[2] = {0, 0};
-                for (uint32_t j = 0; j < 32; j++) sum[j / 16] += ((int32_t)q.q[j] - offset) * x[j];
-                if (w->dtype == HONE_Q6_K) {
+                int32_t sum[2] = {0, 0}, sum_x[2] = {0, 0};
+                for (uint32_t j = 0; j < 32; j++) {
+                    sum[j / 16] += ((int32_t)q.q[j] - offset) * x[j];
+                    sum_x[j / 16] += x[j];
+                }
+                if (pairs) {
                     acc = fmaf(q.scale[0] * xb->scale, (float)sum[0], acc);
                     acc = fmaf(q.scale[1] * xb->scale, (float)sum[1], acc);
+                    for (uint32_t g = 0; has_minimum && g < 2; g++)
+                        acc = fmaf(q.minimum[g], xb->scale * (float)sum_x[g], acc);
                 } else {
                     acc = fmaf(q.scale[0] * xb->scale, (float)(sum[0] + sum[1]), acc);
+                    if (has_minimum) acc = fmaf(q.minimum[0], xb->scaled_sum, acc);
                 }
-                if (has_minimum) acc = fmaf(q.minimum, xb->scaled_sum, acc);
             }
             y[ldy * i + n] = acc;
         }

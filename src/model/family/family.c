@@ -516,6 +516,18 @@ static void name_it(hone_arch *a, const hone_family *f, const char *architecture
     snprintf(a->architecture, sizeof(a->architecture), "%.*s", (int)sizeof(a->architecture) - 1, architecture);
 }
 
+static bool says(const json_t *object, const char *key, const char *value) {
+    const char *text = json_string_value(json_object_get(object, key));
+    return text && strcmp(text, value) == 0;
+}
+
+/* FP8 weights as three tools write them: transformers and DeepSeek, compressed-tensors, NVIDIA's modelopt. */
+static bool readable_quantisation(const json_t *q) {
+    return !q || json_is_null(q) || says(q, "quant_method", "fp8") ||
+           (says(q, "quant_method", "compressed-tensors") && says(q, "format", "float-quantized")) ||
+           (says(q, "quant_method", "modelopt") && says(q, "quant_algo", "FP8"));
+}
+
 hone_status hone_family_from_config(hone_arch *arch, hone_layout *layout, const json_t *config,
                                     const json_t *generation_config, hone_error *err) {
     if (!json_is_object(config)) return hone_fail(err, HONE_ERR_FORMAT, "no JSON object");
@@ -530,10 +542,10 @@ hone_status hone_family_from_config(hone_arch *arch, hone_layout *layout, const 
     if (!f && !name && !type)
         return hone_fail(err, HONE_ERR_FORMAT, "neither architectures nor model_type says what this is");
     if (!f) return unknown(name ? name : type, false, err);
-    if (json_object_get(config, "quantization_config") && !json_is_null(json_object_get(config, "quantization_config")))
+    if (!readable_quantisation(json_object_get(config, "quantization_config")))
         return hone_fail(err, HONE_ERR_UNSUPPORTED,
-                         "quantization_config: quantised folders are not supported, take the "
-                         "GGUF file or the original weights");
+                         "quantization_config: of quantised folders only FP8 (e4m3 weights with scales) is supported, "
+                         "take the GGUF file or the original weights");
     plain(arch);
     memset(layout, 0, sizeof(*layout));
     layout->names = family_hf_names;

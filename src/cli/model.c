@@ -41,7 +41,10 @@ int cli_model_resolve(hone_resolved *out, const cli_args *args, const char *name
 
 static hone_status read_adapter(cli_model *m, const cli_args *args, hone_error *err) {
     const char *folder = cli_get(args, "adapter");
-    if (folder) return hone_adapter_read(&m->adapter, folder, &m->model->arch, err);
+    if (folder) {
+        const hone_status read = hone_adapter_read(&m->adapter, folder, &m->model->arch, err);
+        return read == HONE_OK ? hone_adapter_bind(m->adapter, m->model, err) : read;
+    }
     if (!m->where.tensors_path) return HONE_OK;
     hone_map config = {0}, tensors = {0};
     hone_status status = hone_map_path(&config, m->where.config_path, err);
@@ -49,6 +52,7 @@ static hone_status read_adapter(cli_model *m, const cli_args *args, hone_error *
     if (status == HONE_OK)
         status = hone_adapter_read_bytes(&m->adapter, config.data, config.bytes, tensors.data, tensors.bytes,
                                          &m->model->arch, err);
+    if (status == HONE_OK) status = hone_adapter_bind(m->adapter, m->model, err);
     hone_map_close(&config);
     hone_map_close(&tensors);
     return status;

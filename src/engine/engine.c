@@ -1,5 +1,5 @@
 /* engine.c - memory, adapters and requests of the token machine; the contract is in engine.h, the step in scheduler.c.
- * Order: configuration and plan, open and close, adapters, requests, stats and self-check. */
+ * Order: configuration and plan, open and close, requests, stats and self-check.  Adapters: adapters.c. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -157,12 +157,7 @@ void hone_engine_close(hone_engine *e) {
         e->waiting = next;
     }
     engine_bury(e);
-    while (e->adapters) {
-        engine_adapter *next = e->adapters->next;
-        hone_adapter_free(e->adapters->adapter);
-        hone_free(e->adapters);
-        e->adapters = next;
-    }
+    engine_drop_adapters(e);
     for (uint32_t i = 0; e->sampler && i < e->n_threads; i++) hone_sampler_close(e->sampler[i]);
     hone_forward_close(e->forward);
     hone_kv_close(e->kv);
@@ -177,72 +172,6 @@ void hone_engine_close(hone_engine *e) {
     hone_free(e->token_event);
     hone_free(e->prompt_event);
     hone_free(e);
-}
-
-/* --- adapters --- */
-
-static engine_adapter *find_adapter(const hone_engine *e, const char *digest) {
-    for (engine_adapter *a = e->adapters; a; a = a->next)
-        if (!strcmp(a->digest, digest)) return a;
-    return NULL;
-}
-
-bool hone_engine_has_adapter(const hone_engine *e, const char *digest) {
-    return find_adapter(e, digest) != NULL;
-}
-
-static bool drop_idle_adapter(hone_engine *e) {
-    engine_adapter **oldest = NULL;
-    for (engine_adapter **at = &e->adapters; *at; at = &(*at)->next)
-        if ((*at)->users == 0 && (!oldest || (*at)->used_at < (*oldest)->used_at)) oldest = at;
-    if (!oldest) return false;
-    engine_adapter *gone = *oldest;
-    *oldest = gone->next;
-    e->adapter_bytes -= gone->adapter->bytes;
-    e->n_adapter--;
-    hone_adapter_free(gone->adapter);
-    hone_free(gone);
-    return true;
-}
-
-hone_status hone_engine_add_adapter(hone_engine *e, const char *digest, hone_adapter *adapter, hone_error *err) {
-    hone_status st = HONE_OK;
-    engine_adapter *a = find_adapter(e, digest);
-    if (a) {
-        a->used_at = e->stats.steps;
-        hone_adapter_free(adapter);
-        return HONE_OK;
-    }
-    if (strlen(digest) >= sizeof(a->digest)) {
-        st = hone_fail(err, HONE_ERR_ARG, "a digest of %zu characters", strlen(digest));
-    } else if (adapter->n_layer != e->model->arch.n_layer) {
-        st = hone_fail(err, HONE_ERR_ARG, "the adapter has %u layers, the model %u", adapter->n_layer,
-                       e->model->arch.n_layer);
-    } else if (adapter->max_rank > HONE_FORWARD_MAX_RANK) {
-        st = hone_fail(err, HONE_ERR_LIMIT, "the adapter has rank %u, at most %u are served", adapter->max_rank,
-                       HONE_FORWARD_MAX_RANK);
-    } else {
-        while (e->adapter_bytes + adapter->bytes > e->cfg.adapter_bytes && drop_idle_adapter(e)) {
-        }
-        if (e->adapter_bytes + adapter->bytes > e->cfg.adapter_bytes)
-            st = hone_fail(err, HONE_ERR_FULL, "no room for an adapter of %llu bytes: %llu of %llu are in use",
-                           (unsigned long long)adapter->bytes, (unsigned long long)e->adapter_bytes,
-                           (unsigned long long)e->cfg.adapter_bytes);
-    }
-    if (st == HONE_OK && !(a = hone_zalloc(1, sizeof(*a))))
-        st = hone_fail(err, HONE_ERR_NOMEM, "no memory for an adapter");
-    if (st != HONE_OK) {
-        hone_adapter_free(adapter);
-        return st;
-    }
-    strcpy(a->digest, digest);
-    a->adapter = adapter;
-    a->used_at = e->stats.steps;
-    a->next = e->adapters;
-    e->adapters = a;
-    e->n_adapter++;
-    e->adapter_bytes += adapter->bytes;
-    return HONE_OK;
 }
 
 /* --- requests --- */
@@ -298,7 +227,7 @@ static hone_status check_request(const hone_engine *e, const hone_engine_request
     if (st == HONE_OK) st = hone_sampling_check(&r->sampling, vocab, err);
     if (st == HONE_OK && find_request(e, r->id))
         st = hone_fail(err, HONE_ERR_EXISTS, "request %llu is running already", (unsigned long long)r->id);
-    if (st == HONE_OK && r->adapter && !find_adapter(e, r->adapter))
+    if (st == HONE_OK && r->adapter && !hone_engine_has_adapter(e, r->adapter))
         st = hone_fail(err, HONE_ERR_NOT_FOUND, "adapter %.12s is not here", r->adapter);
     return st;
 }
@@ -336,9 +265,8 @@ hone_status hone_engine_submit(hone_engine *e, const hone_engine_request *given,
     r->n_told = given->prompt_logprobs ? 1 : given->n_prompt;
     r->arrival = e->arrivals++;
     if (given->adapter) {
-        r->adapter = find_adapter(e, given->adapter);
-        r->adapter->users++;
-        r->adapter->used_at = e->stats.steps;
+        r->adapter = engine_use_adapter(e, given->adapter);
+        r->applies_from = hone_adapter_applies_from(r->adapter->adapter, r->token, given->n_prompt);
     }
     engine_wait(e, r);
     return HONE_OK;
@@ -347,10 +275,7 @@ hone_status hone_engine_submit(hone_engine *e, const hone_engine_request *given,
 void engine_end(hone_engine *e, engine_request *r) {
     if (r->seq != HONE_KV_NONE) hone_kv_end(e->kv, r->seq);
     r->seq = HONE_KV_NONE;
-    if (r->adapter) {
-        r->adapter->users--;
-        r->adapter->used_at = e->stats.steps;
-    }
+    if (r->adapter) engine_leave_adapter(e, r->adapter);
     r->adapter = NULL;
     r->ended = true;
 }

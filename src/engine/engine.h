@@ -138,11 +138,21 @@ void hone_engine_set_vocabulary(hone_engine *e, hone_vocabulary *vocabulary);
 
 void hone_engine_close(hone_engine *e);
 
-/* The engine owns the adapter afterwards, also on failure.  The least recently used adapters that no request uses make
- * room.  A digest that is there already is fine.  HONE_ERR_FULL: over the budget of adapters in use; HONE_ERR_LIMIT: a
- * rank over HONE_FORWARD_MAX_RANK. */
+/* The engine owns the adapter afterwards, also on failure, and lays it if it is not laid yet.  The least recently used
+ * adapters that no request uses and nobody pinned make room.  A digest that is there already is fine.  HONE_ERR_FULL:
+ * over the budget of adapters in use; HONE_ERR_LIMIT: a rank over HONE_LORA_MAX_RANK. */
 hone_status hone_engine_add_adapter(hone_engine *e, const char *digest, hone_adapter *adapter, hone_error *err);
 bool hone_engine_has_adapter(const hone_engine *e, const char *digest);
+
+/* Makes room for so many bytes of adapters before they are read.  HONE_ERR_FULL: requests use what is in the way, later
+ * it may do; HONE_ERR_LIMIT: the whole budget is smaller, or pinned adapters leave too little of it. */
+hone_status hone_engine_adapter_room(hone_engine *e, uint64_t bytes, hone_error *err);
+
+/* A pinned adapter never makes room; one that is not here is ignored. */
+void hone_engine_pin_adapter(hone_engine *e, const char *digest, bool pinned);
+
+/* Told when an adapter made room, from inside add_adapter and adapter_room. */
+void hone_engine_on_evicted(hone_engine *e, void (*fn)(void *arg, const char *digest), void *arg);
 
 /* HONE_ERR_ARG with both numbers when prompt + output cannot fit, HONE_ERR_NOT_FOUND for an unknown adapter. */
 hone_status hone_engine_submit(hone_engine *e, const hone_engine_request *request, hone_error *err);

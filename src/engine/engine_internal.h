@@ -1,4 +1,4 @@
-/* engine_internal.h - what engine.c (memory, adapters, requests) and scheduler.c (the step) share.
+/* engine_internal.h - what engine.c (memory, requests), adapters.c and scheduler.c (the step) share.
  *
  * A request waits, runs and ends.  Both lists are in order of (priority, arrival), oldest first; a running request has
  * a sequence of pages, a waiting one has none.  A request that loses its pages waits again in its old place and is
@@ -14,7 +14,8 @@ typedef struct engine_adapter {
     char digest[HONE_DIGEST_TEXT];
     hone_adapter *adapter; /* owned */
     uint32_t users;        /* requests, waiting ones too */
-    uint64_t used_at;      /* step of the last use */
+    bool pinned;           /* never makes room for others */
+    uint64_t used_at;      /* number of the last use: the order of eviction */
     struct engine_adapter *next;
 } engine_adapter;
 
@@ -24,13 +25,14 @@ typedef struct engine_request {
     bool ended;            /* freed when the step is over */
     hone_engine_request r; /* pointers are to what follows this record in its allocation */
     engine_adapter *adapter;
-    int32_t *token;    /* [n_prompt + max_tokens] prompt, then output */
-    uint32_t n_output; /* emitted ones included */
-    uint32_t length;   /* n_prompt + max_tokens: the longest it may become */
-    uint32_t seq;      /* HONE_KV_NONE while it waits */
-    uint32_t n_done;   /* positions whose keys and values are stored */
-    uint32_t n_told;   /* prompt tokens whose log-probabilities were reported (or need not be) */
-    float *sum;        /* [D] of final norms over the prompt, NULL: not wanted or told */
+    uint32_t applies_from; /* of the adapter; positions before it are the base's */
+    int32_t *token;        /* [n_prompt + max_tokens] prompt, then output */
+    uint32_t n_output;     /* emitted ones included */
+    uint32_t length;       /* n_prompt + max_tokens: the longest it may become */
+    uint32_t seq;          /* HONE_KV_NONE while it waits */
+    uint32_t n_done;       /* positions whose keys and values are stored */
+    uint32_t n_told;       /* prompt tokens whose log-probabilities were reported (or need not be) */
+    float *sum;            /* [D] of final norms over the prompt, NULL: not wanted or told */
     /* of this step */
     uint32_t row0, n_row; /* its rows */
     uint32_t first;       /* position of the first */
@@ -63,6 +65,9 @@ struct hone_engine {
     engine_adapter *adapters;
     uint32_t n_adapter;
     uint64_t adapter_bytes;
+    uint64_t adapter_uses;
+    void (*on_evicted)(void *arg, const char *digest);
+    void *on_evicted_arg;
     uint64_t arrivals;
     hone_engine_stats stats;
 };
@@ -72,5 +77,10 @@ bool engine_older(const engine_request *a, const engine_request *b);
 void engine_wait(hone_engine *e, engine_request *r); /* into the list of waiting ones, in its place */
 void engine_end(hone_engine *e, engine_request *r);  /* pages and adapter are free, the record follows */
 void engine_bury(hone_engine *e);                    /* frees records of ended requests */
+
+/* adapters.c */
+engine_adapter *engine_use_adapter(hone_engine *e, const char *digest); /* of one that is here: one more user */
+void engine_leave_adapter(hone_engine *e, engine_adapter *a);
+void engine_drop_adapters(hone_engine *e); /* all of them */
 
 #endif

@@ -85,7 +85,7 @@ static void lay_out(hone_forward *f, carver *c) {
     f->sin = carve(c, rope, sizeof(float));
     for (uint32_t i = 0; i < FORWARD_MAX_ITEMS; i++) {
         f->act[i] = carve(c, act_bytes(f, i), 1);
-        f->ax[i] = carve(c, m * HONE_FORWARD_MAX_RANK, sizeof(float));
+        f->ax[i] = carve(c, (i ? m : head_rows) * HONE_FORWARD_MAX_RANK, sizeof(float));
     }
     f->thread_width = max_size(max_size(d, wq), ff);
     f->thread_rows = carve(c, f->n_threads * 16 * f->thread_width, sizeof(float));
@@ -93,7 +93,14 @@ static void lay_out(hone_forward *f, carver *c) {
     f->thread_attn = carve(c, f->n_threads, f->thread_attn_bytes);
     f->pages = carve(c, m, sizeof(*f->pages));
     f->pos = carve(c, m, sizeof(*f->pos));
+    f->own_rows = carve(c, m, sizeof(*f->own_rows));
+    f->origin = carve(c, m, sizeof(*f->origin));
+    f->group = carve(c, m, sizeof(*f->group));
+    f->group_at = carve(c, m + 1, sizeof(*f->group_at));
+    f->row_adapter = carve(c, m, sizeof(*f->row_adapter));
+    f->head_adapter = carve(c, head_rows, sizeof(*f->head_adapter));
     f->segment = carve(c, m, sizeof(*f->segment));
+    f->head_segment = carve(c, head_rows, sizeof(*f->head_segment));
     f->cut = carve(c, m + 1, sizeof(*f->cut));
 }
 
@@ -174,7 +181,6 @@ typedef struct {
     hone_forward *f;
     const forward_layer *layer;
     const forward_stage *next; /* the products that read what this stage lays */
-    const float *from;         /* rows as they are, NULL: opened by this stage's norm */
 } stage_job;
 
 static void embed_rows(void *arg, uint32_t row0, uint32_t row1, uint32_t thread) {
@@ -186,6 +192,13 @@ static void embed_rows(void *arg, uint32_t row0, uint32_t row1, uint32_t thread)
     float *x = job->layer->x;
     for (uint32_t r = row0; r < row1; r++) {
         f->kernels->weight_row(&f->model->embed, (uint32_t)f->rows[r].token, x + (size_t)r * d);
+        const hone_adapter *adapter = f->row_adapter[r];
+        if (adapter && adapter->embed.rank) { /* its rows of A are A x itself */
+            const hone_lora *lora = &adapter->embed;
+            const float *rows = lora->laid_a ? lora->laid_a : lora->a;
+            forward_lora_up(f->kernels, lora, 1, rows + (size_t)f->rows[r].token * lora->rank, lora->rank, 0, d,
+                            x + (size_t)r * d, d);
+        }
         if (a->embed_scale != 1.0f)
             for (uint32_t i = 0; i < d; i++) x[(size_t)r * d + i] *= a->embed_scale;
         for (uint32_t i = 0; i < a->n_rope; i++) {
@@ -208,10 +221,9 @@ static void close_branch(hone_forward *f, const hone_norm *post, float *branch, 
     const size_t d = a->width, at = row0 * d, n = (row1 - row0) * d;
     const float *y = branch;
     if (a->post_norm && post->weight) {
-        /* the tape keeps the branch as it was; h is free here */
-        float *normed = branch == f->branch ? branch : f->h;
-        forward_norm(f, post, branch + at, row1 - row0, a->width, normed + at, inv_at(post_inv, a, row0));
-        y = normed;
+        /* the tape keeps the branch as it was, and scratch is free then */
+        forward_norm(f, post, branch + at, row1 - row0, a->width, f->branch + at, inv_at(post_inv, a, row0));
+        y = f->branch;
     }
     if (to != from) memcpy(to + at, from + at, n * sizeof(float));
     if (a->residual_scale != 1.0f)
@@ -220,30 +232,39 @@ static void close_branch(hone_forward *f, const hone_norm *post, float *branch, 
         f->kernels->add(to + at, y + at, n);
 }
 
+/* What attention and the MLP read: the norm's output where there is a norm before them. */
+static const float *attention_input(const hone_forward *f, const forward_layer *layer) {
+    return f->model->arch.pre_norm ? f->h : layer->x;
+}
+static const float *mlp_input(const hone_forward *f, const forward_layer *layer) {
+    const hone_arch *a = &f->model->arch;
+    return a->pre_norm || a->block == HONE_BLOCK_PARALLEL ? f->h : layer->x_mid;
+}
+
 /* Opens attention: norm, laying for q, k, v. */
 static void open_attention_rows(void *arg, uint32_t row0, uint32_t row1, uint32_t thread) {
+    (void)thread;
     const stage_job *job = arg;
     hone_forward *f = job->f;
     const hone_arch *a = &f->model->arch;
     const forward_layer *layer = job->layer;
     const size_t at = (size_t)row0 * a->width;
-    const float *in = layer->x;
-    if (a->pre_norm) {
+    if (a->pre_norm)
         forward_norm(f, &layer->layer->attn_norm, layer->x + at, row1 - row0, a->width, f->h + at,
                      layer->tape ? inv_at(layer->tape->attn_inv, a, row0) : NULL);
-        in = f->h;
-    }
-    forward_stage_lay(job->next, in, row0, row1, thread);
+    forward_stage_lay(job->next, row0, row1);
 }
 
-/* Lays rows for o or down. */
+/* Lays rows for o, down or the head. */
 static void lay_rows(void *arg, uint32_t row0, uint32_t row1, uint32_t thread) {
+    (void)thread;
     const stage_job *job = arg;
-    forward_stage_lay(job->next, job->from, row0, row1, thread);
+    forward_stage_lay(job->next, row0, row1);
 }
 
 /* Closes attention and opens the MLP. */
 static void open_mlp_rows(void *arg, uint32_t row0, uint32_t row1, uint32_t thread) {
+    (void)thread;
     const stage_job *job = arg;
     hone_forward *f = job->f;
     const hone_arch *a = &f->model->arch;
@@ -251,23 +272,19 @@ static void open_mlp_rows(void *arg, uint32_t row0, uint32_t row1, uint32_t thre
     const hone_tape_layer *tape = layer->tape;
     const size_t at = (size_t)row0 * a->width;
     const bool parallel = a->block == HONE_BLOCK_PARALLEL;
-    const float *in = NULL;
     if (parallel) { /* reads what attention read, before x changes */
         const hone_norm *norm = layer->layer->mlp_norm.weight ? &layer->layer->mlp_norm : &layer->layer->attn_norm;
         forward_norm(f, norm, layer->x + at, row1 - row0, a->width, f->h + at,
                      tape ? inv_at(tape->mlp_inv, a, row0) : NULL);
-        forward_stage_lay(job->next, f->h, row0, row1, thread);
+        forward_stage_lay(job->next, row0, row1);
     }
     close_branch(f, &layer->layer->attn_post_norm, layer->attn_out, tape ? tape->attn_post_inv : NULL, layer->x,
                  layer->x_mid, row0, row1);
     if (parallel) return;
-    in = layer->x_mid;
-    if (a->pre_norm) {
+    if (a->pre_norm)
         forward_norm(f, &layer->layer->mlp_norm, layer->x_mid + at, row1 - row0, a->width, f->h + at,
                      tape ? inv_at(tape->mlp_inv, a, row0) : NULL);
-        in = f->h;
-    }
-    forward_stage_lay(job->next, in, row0, row1, thread);
+    forward_stage_lay(job->next, row0, row1);
 }
 
 static void close_mlp_rows(void *arg, uint32_t row0, uint32_t row1, uint32_t thread) {
@@ -314,7 +331,7 @@ static void run_layer(hone_forward *f, const forward_layer *layer) {
     forward_stage s;
     stage_job job = {.f = f, .layer = layer, .next = &s};
 
-    forward_stage_init(&s, f, layer, f->m);
+    forward_stage_init(&s, f, layer, attention_input(f, layer), f->m);
     s.tail = FORWARD_QKV;
     forward_stage_add(&s, &lin[HONE_MOD_Q], HONE_MOD_Q, layer->q);
     forward_stage_add(&s, &lin[HONE_MOD_K], HONE_MOD_K, layer->k);
@@ -324,13 +341,12 @@ static void run_layer(hone_forward *f, const forward_layer *layer) {
     forward_positions(f, layer);
     forward_attention(f, layer);
 
-    forward_stage_init(&s, f, layer, f->m);
+    forward_stage_init(&s, f, layer, layer->attn, f->m);
     forward_stage_add(&s, &lin[HONE_MOD_O], HONE_MOD_O, layer->attn_out);
-    job.from = layer->attn;
     forward_rows(f, f->m, lay_rows, &job);
     forward_stage_run(&s);
 
-    forward_stage_init(&s, f, layer, f->m);
+    forward_stage_init(&s, f, layer, mlp_input(f, layer), f->m);
     s.tail = FORWARD_MLP;
     s.mlp = f->mlp;
     if (a->mlp_gated) forward_stage_add(&s, &lin[HONE_MOD_GATE], HONE_MOD_GATE, layer->gate);
@@ -338,9 +354,8 @@ static void run_layer(hone_forward *f, const forward_layer *layer) {
     forward_rows(f, f->m, open_mlp_rows, &job);
     forward_stage_run(&s);
 
-    forward_stage_init(&s, f, layer, f->m);
+    forward_stage_init(&s, f, layer, f->mlp, f->m);
     forward_stage_add(&s, &lin[HONE_MOD_DOWN], HONE_MOD_DOWN, layer->mlp_out);
-    job.from = f->mlp;
     forward_rows(f, f->m, lay_rows, &job);
     forward_stage_run(&s);
     forward_rows(f, f->m, close_mlp_rows, &job);
@@ -348,15 +363,67 @@ static void run_layer(hone_forward *f, const forward_layer *layer) {
 
 /* --- the block --- */
 
-static void find_segments(hone_forward *f) {
-    f->n_segment = 0;
-    const hone_adapter *last = NULL;
-    for (uint32_t r = 0; r < f->m; r++) {
-        const hone_adapter *adapter = f->seqs[f->rows[r].seq].adapter;
-        if (adapter && adapter == last) f->segment[f->n_segment - 1].row1 = r + 1;
-        if (adapter && adapter != last) f->segment[f->n_segment++] = (forward_segment){adapter, r, r + 1};
-        last = adapter;
+static const hone_adapter *adapter_of(const hone_forward *f, const hone_row *row) {
+    const hone_seq_view *seq = &f->seqs[row->seq];
+    return row->position >= seq->applies_from ? seq->adapter : NULL;
+}
+
+static uint32_t runs(const hone_adapter *const *adapter, uint32_t m, forward_segment *out) {
+    uint32_t n = 0;
+    for (uint32_t r = 0; r < m; r++) {
+        if (!adapter[r]) continue;
+        if (r && adapter[r] == adapter[r - 1] && r - out[n - 1].row0 < FORWARD_SEGMENT_ROWS)
+            out[n - 1].row1 = r + 1;
+        else
+            out[n++] = (forward_segment){adapter[r], r, r + 1};
     }
+    return n;
+}
+
+/* Sequences with one adapter stand together; those of one adapter, and rows of one sequence, stay in their order. */
+static void group_rows(hone_forward *f, const hone_row *rows) {
+    const hone_adapter **first = f->row_adapter; /* one of each group; scratch until the end */
+    uint32_t n_group = 0, changes = 0;
+    for (uint32_t r = 0; r < f->m; r++) {
+        const hone_adapter *adapter = f->seqs[rows[r].seq].adapter;
+        uint32_t g = r ? f->group[r - 1] : 0;
+        if (r == 0 || first[g] != adapter) {
+            for (g = 0; g < n_group && first[g] != adapter; g++) continue;
+            if (g == n_group) first[n_group++] = adapter;
+            changes++;
+        }
+        f->group[r] = g;
+    }
+    f->rows = rows;
+    f->permuted = changes != n_group;
+    if (!f->permuted) return;
+    memset(f->group_at, 0, (n_group + 1) * sizeof(*f->group_at));
+    for (uint32_t r = 0; r < f->m; r++) f->group_at[f->group[r] + 1]++;
+    for (uint32_t g = 0; g < n_group; g++) f->group_at[g + 1] += f->group_at[g];
+    for (uint32_t r = 0; r < f->m; r++) {
+        const uint32_t at = f->group_at[f->group[r]]++;
+        f->own_rows[at] = rows[r];
+        f->origin[at] = r;
+    }
+    f->rows = f->own_rows;
+}
+
+static void find_segments(hone_forward *f) {
+    for (uint32_t r = 0; r < f->m; r++) f->row_adapter[r] = adapter_of(f, &f->rows[r]);
+    f->n_segment = runs(f->row_adapter, f->m, f->segment);
+}
+
+/* The head's rows keep the order that the caller gave them: adapters with a part on it are few. */
+static void find_head_segments(hone_forward *f, uint32_t n_logit) {
+    bool any = false;
+    for (uint32_t r = 0; r < f->m; r++) {
+        if (f->rows[r].logit_row < 0) continue;
+        const hone_adapter *adapter = f->row_adapter[r];
+        if (adapter && !adapter->head.rank) adapter = NULL;
+        f->head_adapter[f->rows[r].logit_row] = adapter;
+        any |= adapter != NULL;
+    }
+    f->n_head_segment = any ? runs(f->head_adapter, n_logit, f->head_segment) : 0;
 }
 
 typedef struct {
@@ -375,19 +442,14 @@ static void final_norm_rows(void *arg, uint32_t row0, uint32_t row1, uint32_t th
                  inv_at(job->inv, a, row0));
 }
 
-static void head_lay_rows(void *arg, uint32_t row0, uint32_t row1, uint32_t thread) {
-    const stage_job *job = arg;
-    forward_stage_lay(job->next, job->from, row0, row1, thread);
-}
-
 /* At most max(max_rows, max_logit_rows) rows. */
 static void run_head(hone_forward *f, const float *final_out, uint32_t m, float *logits) {
     forward_stage s;
-    forward_stage_init(&s, f, NULL, m);
+    forward_stage_init(&s, f, NULL, final_out, m);
     s.tail = FORWARD_HEAD;
     forward_stage_add(&s, &f->model->head, HONE_MOD_COUNT, logits);
-    stage_job job = {.f = f, .next = &s, .from = final_out};
-    forward_rows(f, m, head_lay_rows, &job);
+    stage_job job = {.f = f, .next = &s};
+    forward_rows(f, m, lay_rows, &job);
     forward_stage_run(&s);
 }
 
@@ -397,11 +459,12 @@ void hone_forward_run(hone_forward *f, const hone_row *rows, uint32_t m, const h
     if (m == 0) return;
     const hone_arch *a = &f->model->arch;
     const uint32_t d = a->width;
-    f->rows = rows;
     f->m = m;
     f->seqs = seqs;
     f->tape = tape;
     f->dropout = dropout;
+    group_rows(f, rows);
+    rows = f->rows;
     for (uint32_t r = 0; r < m; r++) f->pos[r] = rows[r].position;
     find_segments(f);
     forward_cut(f);
@@ -418,11 +481,12 @@ void hone_forward_run(hone_forward *f, const hone_row *rows, uint32_t m, const h
     const float *x = layer.x_next;
     uint32_t n_logit = 0;
     for (uint32_t r = 0; r < m; r++) n_logit += rows[r].logit_row >= 0;
-    float *out = tape ? tape->final_out : hidden;
+    float *out = tape ? tape->final_out : hidden && f->permuted ? f->h : hidden;
     if (out) { /* every row is normed; the head reads from there */
         final_job all = {f, x, out, tape ? tape->final_inv : NULL};
         forward_rows(f, m, final_norm_rows, &all);
-        if (tape && hidden) memcpy(hidden, out, (size_t)m * d * sizeof(float));
+        for (uint32_t r = 0; hidden && hidden != out && r < m; r++)
+            memcpy(hidden + (size_t)(f->permuted ? f->origin[r] : r) * d, out + (size_t)r * d, d * sizeof(float));
         x = out;
     }
     if (n_logit == 0 || !logits) return;
@@ -433,13 +497,20 @@ void hone_forward_run(hone_forward *f, const hone_row *rows, uint32_t m, const h
         final_job some = {f, f->head_in, f->head_in, NULL};
         forward_rows(f, n_logit, final_norm_rows, &some);
     }
+    find_head_segments(f, n_logit);
     run_head(f, f->head_in, n_logit, logits);
 }
 
-void hone_forward_head(hone_forward *f, const float *final_out, uint32_t m, float *logits) {
+void hone_forward_head(hone_forward *f, const float *final_out, uint32_t m, const hone_adapter *adapter,
+                       float *logits) {
     const uint32_t most = f->max_rows > f->max_logit_rows ? f->max_rows : f->max_logit_rows;
     const size_t d = f->model->arch.width, v = f->model->head.w.n;
-    for (uint32_t r = 0; r < m; r += most) run_head(f, final_out + r * d, m - r < most ? m - r : most, logits + r * v);
+    for (uint32_t r = 0; r < m; r += most) {
+        const uint32_t n = m - r < most ? m - r : most;
+        for (uint32_t i = 0; i < n; i++) f->head_adapter[i] = adapter && adapter->head.rank ? adapter : NULL;
+        f->n_head_segment = runs(f->head_adapter, n, f->head_segment);
+        run_head(f, final_out + r * d, n, logits + r * v);
+    }
 }
 
 float hone_logprob(const hone_kernels *k, const float *logits, uint32_t vocab, int32_t token) {

@@ -2,7 +2,8 @@
  *
  * The engine and the trainer call the same function with the same kernels.  The engine hands it pages and takes logits
  * for the rows that need them; the trainer hands it pages too and a tape, which keeps what backward needs.  A row's
- * result does not depend on its company (kernel.h, the arithmetic contract).
+ * result does not depend on its company (kernel.h, the arithmetic contract).  Rows with one adapter are brought
+ * together inside, whatever order they come in.
  *
  * Threads: one caller; the work is spread over the pool. */
 #ifndef HONE_FORWARD_H
@@ -13,7 +14,7 @@
 
 /* Adapters of a greater rank run only with a tape (whose ax they size): engine and evaluation refuse them when they
  * are added. */
-#define HONE_FORWARD_MAX_RANK 256u
+#define HONE_FORWARD_MAX_RANK HONE_LORA_MAX_RANK
 
 /* Pages of one sequence: page[l * cap + i] holds positions i * HONE_KV_PAGE ... of layer l. */
 typedef struct {
@@ -21,6 +22,7 @@ typedef struct {
     uint32_t cap;                /* pages a layer */
     uint32_t length;             /* the longest this sequence may become: chooses length-dependent rope tables */
     const hone_adapter *adapter; /* NULL: the base alone */
+    uint32_t applies_from;       /* the adapter's first position: 0, or where its invocation tokens begin (aLoRA) */
 } hone_seq_view;
 
 typedef struct {
@@ -93,8 +95,9 @@ size_t hone_forward_plan(const hone_model *model, const hone_pool *pool, uint32_
 void hone_forward_run(hone_forward *f, const hone_row *rows, uint32_t m, const hone_seq_view *seqs, uint32_t n_seqs,
                       float *logits, float *hidden, hone_tape *tape, const hone_dropout *dropout);
 
-/* Logits [m, V] of rows that stand in tape->final_out or hidden, any m: the trainer asks for them in chunks. */
-void hone_forward_head(hone_forward *f, const float *final_out, uint32_t m, float *logits);
+/* Logits [m, V] of rows that stand in tape->final_out or hidden, any m: the trainer asks for them in chunks.  adapter
+ * (may be NULL) applies to all of them. */
+void hone_forward_head(hone_forward *f, const float *final_out, uint32_t m, const hone_adapter *adapter, float *logits);
 
 /* log softmax(logits)[token]: the one way log-probabilities are made, in serving, evaluation and training. */
 float hone_logprob(const hone_kernels *k, const float *logits, uint32_t vocab, int32_t token);

@@ -11,7 +11,8 @@
 
 #define FORWARD_MAX_ITEMS 3 /* linears of one stage: q, k, v */
 
-/* A run of neighbouring rows with one adapter. */
+/* A run of neighbouring rows with one adapter, at most FORWARD_SEGMENT_ROWS of them. */
+#define FORWARD_SEGMENT_ROWS 64u
 typedef struct {
     const hone_adapter *adapter;
     uint32_t row0, row1;
@@ -45,8 +46,17 @@ struct hone_forward {
     size_t thread_attn_bytes;
     const uint8_t *const **pages; /* [m] page table of each row for one layer */
     uint32_t *pos;                /* [m] */
-    forward_segment *segment;     /* [m] */
-    uint32_t n_segment;
+    /* Rows by adapter. */
+    hone_row *own_rows;                /* [m] rows in that order, when the caller's is another */
+    uint32_t *origin;                  /* [m] their places in the caller's */
+    uint32_t *group;                   /* [m] */
+    uint32_t *group_at;                /* [m + 1] */
+    const hone_adapter **row_adapter;  /* [m] what applies to a row, NULL: the base alone */
+    const hone_adapter **head_adapter; /* [max(rows, logit rows)] the same for rows of the head */
+    forward_segment *segment;          /* [m] */
+    forward_segment *head_segment;     /* [max(rows, logit rows)] */
+    uint32_t n_segment, n_head_segment;
+    bool permuted;
     uint32_t *cut; /* [m + 1] rows at which ranges begin that share no page, and m */
     uint32_t n_cut;
 
@@ -85,9 +95,13 @@ typedef enum { FORWARD_PLAIN, FORWARD_QKV, FORWARD_MLP, FORWARD_HEAD } forward_t
 
 typedef struct {
     hone_forward *f;
-    const forward_layer *layer; /* NULL: the head, which has no adapters */
-    uint32_t n_item, m, width;  /* width: inputs of every item */
-    uint32_t block_rows;        /* rows of one laid block */
+    const forward_layer *layer; /* NULL: the head */
+    const float *x;             /* [m, width] the input */
+    const forward_segment *segment;
+    const hone_adapter *const *row_adapter;
+    uint32_t n_segment;
+    uint32_t n_item, m, width; /* width: inputs of every item */
+    uint32_t block_rows;       /* rows of one laid block */
     size_t block_bytes[FORWARD_MAX_ITEMS];
     forward_tail tail;
     float *mlp; /* FORWARD_MLP: [m, F] */
@@ -100,14 +114,18 @@ typedef struct {
 uint32_t forward_block_rows(uint32_t width, uint32_t max_rows);
 size_t forward_act_bytes(const hone_kernels *k, const hone_weight *w, uint32_t max_rows);
 
-/* The stage of modules first..last of one layer (or of the head) for m rows. */
-void forward_stage_init(forward_stage *s, hone_forward *f, const forward_layer *layer, uint32_t m);
+/* The stage of modules first..last of one layer (or of the head) for m rows of x, which may still be empty. */
+void forward_stage_init(forward_stage *s, hone_forward *f, const forward_layer *layer, const float *x, uint32_t m);
 void forward_stage_add(forward_stage *s, const hone_linear *linear, hone_module module, float *y);
 
-/* Lays rows row0..row1 (row0 a multiple of 16) of x[m, width] and computes their A x. */
-void forward_stage_lay(const forward_stage *s, const float *x, uint32_t row0, uint32_t row1, uint32_t thread);
+/* Lays rows row0..row1 (row0 a multiple of 16) of x. */
+void forward_stage_lay(const forward_stage *s, uint32_t row0, uint32_t row1);
 
-/* The products, spread over the pool. */
+/* y[n0 .. n1] of m rows += scale * B ax; n0 a multiple of HONE_PANEL. */
+void forward_lora_up(const hone_kernels *k, const hone_lora *lora, uint32_t m, const float *ax, size_t ldax,
+                     uint32_t n0, uint32_t n1, float *y, size_t ldy);
+
+/* A x of the adapters, then the products, each spread over the pool. */
 void forward_stage_run(const forward_stage *s);
 
 /* fn for ranges of rows that begin at multiples of 16, spread over the pool when there are many. */

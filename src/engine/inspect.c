@@ -101,6 +101,7 @@ hone_status hone_inspect_logits(const hone_model *model, hone_pool *pool, const 
     hone_seq_view view = hone_kv_view(r->kv, seq);
     view.length = length;
     view.adapter = w->adapter;
+    if (w->adapter) view.applies_from = hone_adapter_applies_from(w->adapter, w->tokens, w->n_token);
     for (uint32_t p = 0; p < w->n_token; p += step)
         run_step(r, w, &view, p, w->n_token - p < step ? w->n_token : p + step, vocab, logits);
     const uint32_t last = (w->n_token - 1) % step;

@@ -4,7 +4,11 @@
  * sum over K in an order of its own (kernel.h).  Biases, adapters and what follows on the same outputs alone are done
  * by the task that made them, while they are in its cache.
  *
- * Order: cutting rows, building a stage, laying inputs, adapters, one task, the dispatch. */
+ * Adapters: rows stand in runs of one adapter each (forward.c).  A x of all runs and matrices of a stage is a dispatch
+ * of its own, whose tasks are (run, matrix, range of ranks): with many adapters in a step memory is what binds, and all
+ * threads read.
+ *
+ * Order: cutting rows, building a stage, laying inputs, A x, B (A x), one task, the dispatch. */
 #include <string.h>
 
 #include "base/random.h"
@@ -18,6 +22,10 @@
 #define FEW_ROWS 16u
 /* More tasks than threads, so that a thread that was held up does not hold up the rest. */
 #define TASKS_PER_THREAD 4u
+/* Matrices A of so few elements cost less than waking another core. */
+#define FEW_ELEMENTS (32u << 10)
+/* Up to this rank gemm_nt sums as one chain over the rank, as laid matrices are summed whatever their rank. */
+#define CHAIN_RANK 64u
 
 static uint32_t ceil_div(uint32_t a, uint32_t b) {
     return (a + b - 1) / b;
@@ -71,11 +79,15 @@ size_t forward_act_bytes(const hone_kernels *k, const hone_weight *w, uint32_t m
 
 /* --- building a stage --- */
 
-void forward_stage_init(forward_stage *s, hone_forward *f, const forward_layer *layer, uint32_t m) {
+void forward_stage_init(forward_stage *s, hone_forward *f, const forward_layer *layer, const float *x, uint32_t m) {
     memset(s, 0, sizeof(*s));
     s->f = f;
     s->layer = layer;
+    s->x = x;
     s->m = m;
+    s->segment = layer ? f->segment : f->head_segment;
+    s->n_segment = layer ? f->n_segment : f->n_head_segment;
+    s->row_adapter = layer ? f->row_adapter : f->head_adapter;
 }
 
 void forward_stage_add(forward_stage *s, const hone_linear *linear, hone_module module, float *y) {
@@ -116,46 +128,7 @@ void hone_dropout_row(const hone_dropout *dropout, uint32_t layer, hone_module m
     }
 }
 
-static const hone_lora *lora_of(const forward_segment *seg, const forward_layer *layer, hone_module module) {
-    const hone_lora *lora = &seg->adapter->lora[layer->l][module];
-    return lora->rank ? lora : NULL;
-}
-
-static float *ax_row(const forward_item *item, const hone_lora *lora, uint32_t row) {
-    return item->ax + (size_t)row * (item->ax_fixed ? item->ax_fixed : lora->rank);
-}
-
-static void lay_adapters(const forward_stage *s, const float *x, uint32_t row0, uint32_t row1, uint32_t thread) {
-    hone_forward *f = s->f;
-    const hone_kernels *k = f->kernels;
-    const uint32_t d = s->width;
-    for (uint32_t g = 0; g < f->n_segment; g++) {
-        const forward_segment *seg = &f->segment[g];
-        const uint32_t from = max_u32(row0, seg->row0), to = min_u32(row1, seg->row1);
-        if (from >= to) continue;
-        for (uint32_t i = 0; i < s->n_item; i++) {
-            const forward_item *item = &s->item[i];
-            const hone_lora *lora = lora_of(seg, s->layer, item->module);
-            if (!lora) continue;
-            const uint32_t ldax = item->ax_fixed ? item->ax_fixed : lora->rank;
-            if (!f->dropout || f->dropout->p <= 0) {
-                k->gemm_nt(to - from, lora->rank, d, 1.0f, x + (size_t)from * d, d, lora->a, d,
-                           ax_row(item, lora, from), ldax, false);
-                continue;
-            }
-            float *dropped = f->thread_rows + thread * 16 * f->thread_width;
-            for (uint32_t r = from; r < to; r += 16) {
-                const uint32_t n = min_u32(16, to - r);
-                for (uint32_t j = 0; j < n; j++)
-                    hone_dropout_row(f->dropout, s->layer->l, item->module, r + j, x + (size_t)(r + j) * d, d,
-                                     dropped + (size_t)j * d);
-                k->gemm_nt(n, lora->rank, d, 1.0f, dropped, d, lora->a, d, ax_row(item, lora, r), ldax, false);
-            }
-        }
-    }
-}
-
-void forward_stage_lay(const forward_stage *s, const float *x, uint32_t row0, uint32_t row1, uint32_t thread) {
+void forward_stage_lay(const forward_stage *s, uint32_t row0, uint32_t row1) {
     const hone_kernels *k = s->f->kernels;
     const uint32_t block = s->block_rows;
     for (uint32_t from = row0, to; from < row1; from = to) {
@@ -164,30 +137,138 @@ void forward_stage_lay(const forward_stage *s, const float *x, uint32_t row0, ui
         const uint32_t rows_of_block = min_u32(block, s->m - b * block);
         for (uint32_t i = 0; i < s->n_item; i++) {
             if (!s->item[i].lays) continue;
-            k->act_lay(&s->item[i].linear->w, x + (size_t)b * block * s->width, s->width, rows_of_block,
+            k->act_lay(&s->item[i].linear->w, s->x + (size_t)b * block * s->width, s->width, rows_of_block,
                        from - b * block, to - b * block, s->item[i].act + b * s->block_bytes[i]);
         }
     }
-    if (s->layer && s->f->n_segment) lay_adapters(s, x, row0, row1, thread);
 }
 
-/* --- one task: rows of a block, panels p0..p1 of the outputs of all items --- */
+/* --- A x --- */
+
+static const hone_lora *lora_of(const hone_adapter *adapter, const forward_stage *s, const forward_item *item) {
+    const hone_lora *lora = s->layer ? &adapter->lora[s->layer->l][item->module] : &adapter->head;
+    return lora->rank ? lora : NULL;
+}
+
+static uint32_t ax_stride(const forward_item *item, const hone_lora *lora) {
+    return item->ax_fixed ? item->ax_fixed : lora->rank;
+}
+
+/* ax[m, r0 .. r1] of rows x. */
+static void lora_down(const hone_kernels *k, const hone_lora *lora, uint32_t m, uint32_t r0, uint32_t r1,
+                      const float *x, uint32_t width, float *ax, size_t ldax) {
+    const size_t at = (size_t)r0 * width;
+    if (!lora->laid_a)
+        k->gemm_nt(m, r1 - r0, width, 1.0f, x, width, lora->a + at, width, ax + r0, ldax, false);
+    else if (k->lora_down)
+        k->lora_down(m, r1 - r0, width, x, width, lora->type,
+                     (const uint8_t *)lora->laid_a + at * hone_dtype_block_bytes(lora->type), ax + r0, ldax);
+    else
+        k->gemm_nt(m, r1 - r0, width, 1.0f, x, width, (const float *)lora->laid_a + at, width, ax + r0, ldax, false);
+}
+
+typedef struct {
+    const forward_stage *s;
+    uint32_t n_piece; /* ranges of ranks */
+} down_job;
+
+static void down_task(void *arg, uint32_t task, uint32_t thread) {
+    const down_job *job = arg;
+    const forward_stage *s = job->s;
+    hone_forward *f = s->f;
+    const uint32_t piece = task % job->n_piece, d = s->width;
+    const forward_item *item = &s->item[task / job->n_piece % s->n_item];
+    const forward_segment *seg = &s->segment[task / job->n_piece / s->n_item];
+    const hone_lora *lora = lora_of(seg->adapter, s, item);
+    if (!lora) return;
+    const uint32_t ldax = ax_stride(item, lora);
+    const uint32_t r0 = (uint32_t)((uint64_t)lora->rank * piece / job->n_piece) / 4 * 4;
+    const uint32_t r1 =
+        piece + 1 == job->n_piece ? lora->rank : (uint32_t)((uint64_t)lora->rank * (piece + 1) / job->n_piece) / 4 * 4;
+    if (r0 == r1) return;
+    if (!f->dropout || f->dropout->p <= 0 || !s->layer) {
+        lora_down(f->kernels, lora, seg->row1 - seg->row0, r0, r1, s->x + (size_t)seg->row0 * d, d,
+                  item->ax + (size_t)seg->row0 * ldax, ldax);
+        return;
+    }
+    float *dropped = f->thread_rows + thread * 16 * f->thread_width;
+    for (uint32_t r = seg->row0; r < seg->row1; r += 16) {
+        const uint32_t n = min_u32(16, seg->row1 - r);
+        for (uint32_t j = 0; j < n; j++)
+            hone_dropout_row(f->dropout, s->layer->l, item->module, r + j, s->x + (size_t)(r + j) * d, d,
+                             dropped + (size_t)j * d);
+        lora_down(f->kernels, lora, n, r0, r1, dropped, d, item->ax + (size_t)r * ldax, ldax);
+    }
+}
+
+static void run_down(const forward_stage *s) {
+    const hone_forward *f = s->f;
+    const uint32_t n = s->n_segment * s->n_item, want = f->n_threads * TASKS_PER_THREAD;
+    const uint32_t rank = s->segment[0].adapter->max_rank;
+    down_job job = {s, 1};
+    /* Where dropout is on, every piece would make the same dropped rows again. */
+    if (n < want && f->n_threads > 1 && !f->dropout) job.n_piece = max_u32(1, min_u32(ceil_div(want, n), rank / 8));
+    const bool few = (uint64_t)n * s->width * rank < FEW_ELEMENTS;
+    hone_pool_run(few ? NULL : f->pool, n * job.n_piece, down_task, &job);
+}
+
+/* --- B (A x) --- */
+
+void forward_lora_up(const hone_kernels *k, const hone_lora *lora, uint32_t m, const float *ax, size_t ldax,
+                     uint32_t n0, uint32_t n1, float *y, size_t ldy) {
+    const uint32_t rank = lora->rank;
+    const size_t at = (size_t)n0 * rank;
+    if (lora->laid_b && k->lora_up) {
+        k->lora_up(m, n1 - n0, rank, lora->scale, ax, ldax, lora->type,
+                   (const uint8_t *)lora->laid_b + at * hone_dtype_block_bytes(lora->type), y + n0, ldy);
+        return;
+    }
+    if (!lora->laid_b && (rank <= CHAIN_RANK || rank > HONE_FORWARD_MAX_RANK)) {
+        k->gemm_nt(m, n1 - n0, rank, lora->scale, ax, ldax, lora->b + at, rank, y + n0, ldy, true);
+        return;
+    }
+    float turned[HONE_FORWARD_MAX_RANK * HONE_PANEL];
+    for (uint32_t j = n0; j < n1; j += HONE_PANEL) {
+        const uint32_t len = min_u32(n1 - j, HONE_PANEL);
+        const float *panel = (const float *)lora->laid_b + (size_t)j * rank;
+        if (!lora->laid_b) {
+            panel = turned;
+            for (uint32_t i = 0; i < len; i++)
+                for (uint32_t r = 0; r < rank; r++) turned[r * HONE_PANEL + i] = lora->b[(size_t)(j + i) * rank + r];
+        }
+        k->gemm_nn(m, len, rank, lora->scale, ax, ldax, panel, HONE_PANEL, y + j, ldy, true);
+    }
+}
 
 static void add_adapters(const forward_stage *s, const forward_item *item, uint32_t row0, uint32_t row1, uint32_t n0,
                          uint32_t n1) {
-    const hone_forward *f = s->f;
+    const hone_kernels *k = s->f->kernels;
     const uint32_t n = item->linear->w.n;
-    for (uint32_t g = 0; g < f->n_segment; g++) {
-        const forward_segment *seg = &f->segment[g];
+    for (uint32_t g = 0; g < s->n_segment; g++) {
+        const forward_segment *seg = &s->segment[g];
         const uint32_t from = max_u32(row0, seg->row0), to = min_u32(row1, seg->row1);
         if (from >= to) continue;
-        const hone_lora *lora = lora_of(seg, s->layer, item->module);
+        const hone_lora *lora = lora_of(seg->adapter, s, item);
         if (!lora) continue;
-        f->kernels->gemm_nt(to - from, n1 - n0, lora->rank, lora->scale, ax_row(item, lora, from),
-                            item->ax_fixed ? item->ax_fixed : lora->rank, lora->b + (size_t)n0 * lora->rank, lora->rank,
-                            item->y + (size_t)from * n + n0, n, true);
+        const uint32_t ldax = ax_stride(item, lora);
+        forward_lora_up(k, lora, to - from, item->ax + (size_t)from * ldax, ldax, n0, n1, item->y + (size_t)from * n,
+                        n);
+        for (uint32_t r = from; lora->gain && r < to; r++) {
+            float *y = item->y + (size_t)r * n;
+            for (uint32_t j = n0; j < n1; j++) y[j] *= lora->gain[j];
+            if (item->linear->bias) k->add(y + n0, item->linear->bias + n0, n1 - n0);
+        }
     }
 }
+
+/* DoRA scales the product without its bias, which add_adapters adds to such rows. */
+static bool bias_waits(const forward_stage *s, const forward_item *item, uint32_t row) {
+    const hone_adapter *adapter = s->n_segment ? s->row_adapter[row] : NULL;
+    const hone_lora *lora = adapter && adapter->dora ? lora_of(adapter, s, item) : NULL;
+    return lora && lora->gain;
+}
+
+/* --- one task: rows of a block, panels p0..p1 of the outputs of all items --- */
 
 static void clamp(float *y, float limit, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) y[i] = y[i] > limit ? limit : y[i] < -limit ? -limit : y[i];
@@ -208,8 +289,9 @@ static void one_product(const forward_stage *s, uint32_t i, uint32_t block, uint
         }
     k->linear(&item->linear->w, act, row1 - row0, item->y + (size_t)row0 * n, n, n0, n1);
     if (item->linear->bias)
-        for (uint32_t r = row0; r < row1; r++) k->add(item->y + (size_t)r * n + n0, item->linear->bias + n0, n1 - n0);
-    if (s->layer && s->f->n_segment) add_adapters(s, item, row0, row1, n0, n1);
+        for (uint32_t r = row0; r < row1; r++)
+            if (!bias_waits(s, item, r)) k->add(item->y + (size_t)r * n + n0, item->linear->bias + n0, n1 - n0);
+    if (s->n_segment) add_adapters(s, item, row0, row1, n0, n1);
     if (s->tail == FORWARD_QKV && arch->clip_qkv > 0)
         for (uint32_t r = row0; r < row1; r++) clamp(item->y + (size_t)r * n + n0, arch->clip_qkv, n1 - n0);
     if (s->tail == FORWARD_HEAD)
@@ -262,6 +344,7 @@ static void product_task(void *arg, uint32_t task, uint32_t thread) {
 }
 
 void forward_stage_run(const forward_stage *s) {
+    if (s->n_segment) run_down(s);
     product_job job = {.s = s, .n_block = ceil_div(s->m, s->block_rows)};
     if (s->tail == FORWARD_MLP)
         job.panels = ceil_div(s->item[0].linear->w.n, HONE_PANEL);

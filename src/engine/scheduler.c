@@ -74,7 +74,7 @@ static void add_rows(hone_engine *e, engine_request *r, uint32_t n, uint32_t *n_
     e->views[seq] = hone_kv_view(e->kv, r->seq);
     e->views[seq].length = r->length;
     e->views[seq].adapter = r->adapter ? r->adapter->adapter : NULL;
-    if (r->adapter) r->adapter->used_at = e->stats.steps;
+    e->views[seq].applies_from = r->applies_from;
     e->batch[e->n_batch++] = r;
     if (n == 1 && r->n_output > 0)
         e->stats.decode_tokens++;
@@ -182,8 +182,11 @@ static void report_prompt(hone_engine *e, engine_request *r, event_fn on_event, 
     const uint32_t d = e->model->arch.width, end = min_u32(first + r->n_row, r->r.n_prompt - 1);
     uint32_t p = first > r->n_told - 1 ? first : r->n_told - 1;
     while (p < end && !r->ended) {
-        const uint32_t n = min_u32(end - p, e->n_logit);
-        hone_forward_head(e->forward, e->hidden + (size_t)(r->row0 + p - first) * d, n, e->logits);
+        const bool applies = r->adapter && p >= r->applies_from;
+        uint32_t n = min_u32(end - p, e->n_logit);
+        if (r->adapter && !applies) n = min_u32(n, r->applies_from - p);
+        hone_forward_head(e->forward, e->hidden + (size_t)(r->row0 + p - first) * d, n,
+                          applies ? r->adapter->adapter : NULL, e->logits);
         prompt_job job = {e, r, p + 1};
         hone_pool_run(e->pool, n, prompt_task, &job);
         for (uint32_t i = 0; i < n && !r->ended; i++) {

@@ -99,6 +99,15 @@ typedef struct hone_kernels {
     void (*gemm_tn)(uint32_t m, uint32_t n, uint32_t k, float alpha, const float *a, size_t lda, const float *b,
                     size_t ldb, float *c, size_t ldc, bool add);
 
+    /* The same for adapters laid for serving; both NULL where a set has none of its own (engine/linear.c then uses gemm_nt
+     * and gemm_nn on floats, with the same bits).  t: F32, or F16 or BF16, widened exactly.  r up to 256.
+     * down: ax[m, r] = x[m, k] a[r, k]^T, the bits of gemm_nt.
+     * up:   y[m, n] = fma(scale, ax b^T, y), b in panels [n / HONE_PANEL, r, HONE_PANEL], each sum a chain over r. */
+    void (*lora_down)(uint32_t m, uint32_t r, uint32_t k, const float *x, size_t ldx, hone_dtype t, const void *a,
+                      float *ax, size_t ldax);
+    void (*lora_up)(uint32_t m, uint32_t n, uint32_t r, float scale, const float *ax, size_t ldax, hone_dtype t,
+                    const void *b, float *y, size_t ldy);
+
     /* Rows of width d.  weight may be NULL (all ones); plus_one: the factor is 1 + weight.  inv_rms (may be NULL) gets
      * 1 / sqrt(mean(x^2) + eps) of each row for backward. */
     void (*rms_norm)(const float *x, size_t ldx, const float *weight, bool plus_one, float eps, uint32_t m, uint32_t d,

@@ -27,7 +27,8 @@ bool adapter_module_exists(const hone_arch *arch, hone_module m) {
 void adapter_module_shape(const hone_arch *arch, hone_module m, uint32_t *n, uint32_t *k) {
     const uint32_t d = arch->width, q = arch->n_head * arch->head_dim, kv = arch->n_kv_head * arch->head_dim,
                    f = arch->mlp_width;
-    const uint32_t out[HONE_MOD_COUNT] = {q, kv, kv, d, f, f, d}, in[HONE_MOD_COUNT] = {d, d, d, q, d, d, f};
+    const uint32_t out[HONE_MOD_COUNT + 1] = {q, kv, kv, d, f, f, d, arch->vocab};
+    const uint32_t in[HONE_MOD_COUNT + 1] = {d, d, d, q, d, d, f, d};
     *n = out[m];
     *k = in[m];
 }
@@ -41,7 +42,8 @@ static bool is_default(const json_t *v) {
 
 /* Read here, or without influence on the result; "init_lora_weights" is looked at below. */
 static bool is_known(const char *key) {
-    static const char *const known[] = {"alpha_pattern",
+    static const char *const known[] = {"alora_invocation_tokens",
+                                        "alpha_pattern",
                                         "auto_mapping",
                                         "base_model_name_or_path",
                                         "bias",
@@ -61,6 +63,7 @@ static bool is_known(const char *key) {
                                         "revision",
                                         "target_modules",
                                         "task_type",
+                                        "use_dora",
                                         "use_rslora"};
     for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
         if (strcmp(known[i], key) == 0) return true;
@@ -249,7 +252,7 @@ static hone_status targeted(const json_t *config, const char *path, bool *out, h
         return HONE_OK;
     }
     if (is_text(targets, "all-linear", "all-linear", "all-linear")) {
-        *out = true; /* every module here is linear, and the head is never meant */
+        *out = true; /* every module that is asked for is linear; apply_ends keeps the head out */
         return HONE_OK;
     }
     if ((s = selects(targets, "target_modules", path, out, &exact, err))) return s;
@@ -266,18 +269,11 @@ static hone_status positive_rank(double r, const char *where, uint32_t *out, hon
     return HONE_OK;
 }
 
-static hone_status apply_module(hone_adapter *a, const hone_arch *arch, uint32_t l, hone_module m, const json_t *config,
-                                hone_error *err) {
-    char path[96];
-    bool wanted = false;
-    hone_lora *lora = &a->lora[l][m];
-    snprintf(path, sizeof(path), "model.layers.%u.%s", l, hone_module_path(m));
-    hone_status s = targeted(config, path, &wanted, err);
-    if (s || !wanted) return s;
-    if (arch->no_adapter >> m & 1)
-        return hone_fail(err, HONE_ERR_UNSUPPORTED,
-                         "%s: family %s stores it fused or under another name, adapters on it are not supported",
-                         hone_module_name(m), arch->family);
+/* Rank, alpha and scale of the matrix with this path, if the config targets it. */
+static hone_status apply_path(hone_adapter *a, hone_lora *lora, const char *path, bool *wanted, const json_t *config,
+                              hone_error *err) {
+    hone_status s = targeted(config, path, wanted, err);
+    if (s || !*wanted) return s;
     double rank = a->rank, alpha = (double)a->alpha;
     if ((s = pattern_value(json_object_get(config, "rank_pattern"), "rank_pattern", path, &rank, err))) return s;
     if ((s = pattern_value(json_object_get(config, "alpha_pattern"), "alpha_pattern", path, &alpha, err))) return s;
@@ -285,8 +281,61 @@ static hone_status apply_module(hone_adapter *a, const hone_arch *arch, uint32_t
     if (!isfinite(alpha)) return hone_fail(err, HONE_ERR_FORMAT, "alpha of %s is not finite", path);
     lora->alpha = (float)alpha;
     lora->scale = (float)(a->rslora ? alpha / sqrt(rank) : alpha / rank);
-    a->target[m] = true;
     if (lora->rank > a->max_rank) a->max_rank = lora->rank;
+    return HONE_OK;
+}
+
+static hone_status apply_module(hone_adapter *a, const hone_arch *arch, uint32_t l, hone_module m, const json_t *config,
+                                hone_error *err) {
+    char path[96];
+    bool wanted = false;
+    hone_lora *lora = &a->lora[l][m];
+    snprintf(path, sizeof(path), "model.layers.%u.%s", l, hone_module_path(m));
+    const hone_status s = apply_path(a, lora, path, &wanted, config, err);
+    if (s || !wanted) return s;
+    if (arch->no_adapter >> m & 1)
+        return hone_fail(err, HONE_ERR_UNSUPPORTED,
+                         "%s: family %s stores it fused or under another name, adapters on it are not supported",
+                         hone_module_name(m), arch->family);
+    adapter_module_shape(arch, m, &lora->n, &lora->k);
+    a->target[m] = true;
+    return HONE_OK;
+}
+
+/* The embedding and the head; "all-linear" means neither, as in PEFT. */
+static hone_status apply_ends(hone_adapter *a, const hone_arch *arch, const json_t *config, hone_error *err) {
+    bool embed = false, head = false;
+    const json_t *targets = json_object_get(config, "target_modules");
+    if (is_text(targets, "all-linear", "all-linear", "all-linear")) return HONE_OK;
+    hone_status s = apply_path(a, &a->embed, "model.embed_tokens", &embed, config, err);
+    if (s == HONE_OK) s = apply_path(a, &a->head, "lm_head", &head, config, err);
+    if (s) return s;
+    if (embed && (a->dora || a->n_invocation))
+        return hone_fail(err, HONE_ERR_UNSUPPORTED, "embed_tokens with %s is not supported",
+                         a->dora ? "use_dora" : "alora_invocation_tokens");
+    a->embed.n = a->head.k = arch->width;
+    a->embed.k = a->head.n = arch->vocab;
+    return HONE_OK;
+}
+
+static hone_status read_invocation(hone_adapter *a, const hone_arch *arch, const json_t *config, hone_error *err) {
+    const json_t *tokens = json_object_get(config, "alora_invocation_tokens");
+    if (is_default(tokens)) return HONE_OK;
+    if (a->dora) return hone_fail(err, HONE_ERR_UNSUPPORTED, "use_dora with alora_invocation_tokens is not supported");
+    const size_t n = json_array_size(tokens);
+    if (n == 0 || n > HONE_ALORA_MAX_TOKENS)
+        return hone_fail(err, HONE_ERR_FORMAT, "'alora_invocation_tokens' must be a list of 1 to %u tokens",
+                         HONE_ALORA_MAX_TOKENS);
+    if (!(a->invocation = hone_zalloc(n, sizeof(*a->invocation))))
+        return hone_fail(err, HONE_ERR_NOMEM, "no memory for invocation tokens");
+    for (size_t i = 0; i < n; i++) {
+        const json_t *v = json_array_get(tokens, i);
+        if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) >= (json_int_t)arch->vocab)
+            return hone_fail(err, HONE_ERR_FORMAT, "'alora_invocation_tokens': element %zu is no token of this model",
+                             i);
+        a->invocation[i] = (int32_t)json_integer_value(v);
+    }
+    a->n_invocation = (uint32_t)n;
     return HONE_OK;
 }
 
@@ -299,6 +348,7 @@ hone_status adapter_config_apply(hone_adapter *a, const hone_arch *arch, const j
     if ((s = hone_json_get_real(config, "lora_alpha", &alpha, 8, err))) return s;
     if ((s = hone_json_get_real(config, "lora_dropout", &dropout, 0, err))) return s;
     if ((s = hone_json_get_bool(config, "use_rslora", &a->rslora, false, err))) return s;
+    if ((s = hone_json_get_bool(config, "use_dora", &a->dora, false, err))) return s;
     if ((s = hone_json_get_string(config, "base_model_name_or_path", &base, "", err))) return s;
     if ((s = positive_rank(rank, "the adapter", &a->rank, err))) return s;
     if (!(dropout >= 0 && dropout < 1))
@@ -306,6 +356,7 @@ hone_status adapter_config_apply(hone_adapter *a, const hone_arch *arch, const j
     a->alpha = (float)alpha;
     a->dropout = (float)dropout;
     snprintf(a->base, sizeof(a->base), "%s", base);
+    if ((s = read_invocation(a, arch, config, err))) return s;
     if (is_default(json_object_get(config, "target_modules")))
         return hone_fail(err, HONE_ERR_FORMAT, "'target_modules' is missing: it says which modules the adapter has");
     for (uint32_t l = 0; l < a->n_layer; l++)
@@ -313,6 +364,7 @@ hone_status adapter_config_apply(hone_adapter *a, const hone_arch *arch, const j
             if (adapter_module_exists(arch, (hone_module)m) &&
                 (s = apply_module(a, arch, l, (hone_module)m, config, err)))
                 return s;
+    if ((s = apply_ends(a, arch, config, err))) return s;
     if (a->max_rank == 0) return hone_fail(err, HONE_ERR_FORMAT, "'target_modules' names no module of this model");
     return HONE_OK;
 }

@@ -14,7 +14,7 @@ json_t *adapter_config_make(const hone_adapter_config *cfg);
 /* True where the family has this matrix. */
 bool adapter_module_exists(const hone_arch *arch, hone_module m);
 
-/* Outputs and inputs of a matrix. */
+/* Outputs and inputs of a matrix; HONE_MOD_COUNT: the head. */
 void adapter_module_shape(const hone_arch *arch, hone_module m, uint32_t *n, uint32_t *k);
 
 #endif

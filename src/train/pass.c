@@ -82,6 +82,8 @@ void hone_pass_plan(hone_pass_bytes *out, const hone_model *model, const hone_ad
 hone_status hone_pass_open(hone_pass **out, const hone_model *model, const hone_adapter *adapter, hone_pool *pool,
                            const hone_pass_config *cfg, hone_error *err) {
     *out = NULL;
+    if (cfg->gradients && hone_adapter_untrainable(adapter))
+        return hone_fail(err, HONE_ERR_UNSUPPORTED, "%s cannot be trained", hone_adapter_untrainable(adapter));
     if (cfg->max_tokens == 0 || cfg->max_rows == 0)
         return hone_fail(err, HONE_ERR_ARG, "a micro-batch needs rows and positions");
     const size_t d = model->arch.width, n_threads = hone_pool_threads(pool);
@@ -161,6 +163,7 @@ static hone_status lay(hone_pass *p, const hone_train_row *const *rows, uint32_t
         p->views[s] = hone_kv_view(p->kv, p->kv_id[s]);
         p->views[s].length = row->n;
         p->views[s].adapter = adapter;
+        if (adapter) p->views[s].applies_from = hone_adapter_applies_from(adapter, row->token, row->n_run);
         for (uint32_t t = 0; t < row->n_run; t++) {
             p->row_id[*m] = row->line << 32 | t;
             if (row->trained[t + 1]) p->targets[(*n_target)++] = (target){*m, row->token[t + 1]};
@@ -221,15 +224,15 @@ static void head_dx(void *arg, uint32_t task, uint32_t thread) {
 }
 
 /* Loss of all targets, in order; with a gradient fills d_final of their rows. */
-static void head(hone_pass *p, const float *final_out, uint32_t n_target, bool gradient, double scale, hone_loss *sum,
-                 float *logprob) {
+static void head(hone_pass *p, const float *final_out, uint32_t n_target, const hone_adapter *adapter, bool gradient,
+                 double scale, hone_loss *sum, float *logprob) {
     const size_t d = p->model->arch.width;
     for (uint32_t from = 0; from < n_target; from += HEAD_ROWS) {
         head_work w = {.p = p, .targets = p->targets + from, .gradient = gradient, .scale = (float)scale};
         w.n = n_target - from < HEAD_ROWS ? n_target - from : HEAD_ROWS;
         for (uint32_t i = 0; i < w.n; i++)
             memcpy(p->head_in + i * d, final_out + w.targets[i].at * d, d * sizeof(float));
-        hone_forward_head(p->forward, p->head_in, w.n, p->logits);
+        hone_forward_head(p->forward, p->head_in, w.n, adapter, p->logits);
         hone_pool_run(p->pool, w.n, head_row, &w);
         for (uint32_t i = 0; i < w.n; i++) {
             sum->loss -= (double)w.logprob[i];
@@ -262,7 +265,7 @@ hone_status hone_pass_run(hone_pass *p, const hone_train_row *const *rows, uint3
         const float *final_out = p->tape ? p->tape->final_out : p->hidden;
         hone_forward_run(p->forward, p->rows, m, p->views, n, NULL, p->hidden, p->tape, use);
         if (grad) memset(p->d_final, 0, (size_t)m * p->model->arch.width * sizeof(float));
-        head(p, final_out, n_target, grad != NULL, scale, sum, logprob);
+        head(p, final_out, n_target, adapter, grad != NULL, scale, sum, logprob);
         if (grad) hone_backward_run(p->backward, p->rows, m, p->views, n, p->tape, adapter, use, p->d_final, grad);
     }
     for (uint32_t s = 0; s < n && s < p->cfg.max_rows; s++)

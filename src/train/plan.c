@@ -104,6 +104,12 @@ hone_status trainer_adapter(hone_adapter **out, const hone_model *model, const h
     const hone_status st = cfg->init_adapter ? hone_adapter_read(out, cfg->init_adapter, &model->arch, err)
                                              : hone_adapter_new(out, &model->arch, &lora, err);
     if (st != HONE_OK) return st;
+    const char *untrainable = hone_adapter_untrainable(*out);
+    if (untrainable) {
+        hone_adapter_free(*out);
+        *out = NULL;
+        return hone_fail(err, HONE_ERR_UNSUPPORTED, "%s: %s cannot be trained", cfg->init_adapter, untrainable);
+    }
     if (hone_adapter_floats(model, *out) == 0) {
         hone_adapter_free(*out);
         *out = NULL;

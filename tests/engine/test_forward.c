@@ -283,8 +283,8 @@ static void tape_and_head(const variant *v, const hone_model *m) {
     assert_memory_equal(hidden, tape->final_out, (size_t)N * d * sizeof(float));
     /* The head alone, in any pieces. */
     memset(taped, 0, n * sizeof(float));
-    hone_forward_head(x.f, hidden, 7, taped);
-    hone_forward_head(x.f, hidden + 7 * d, N - 7, taped + (size_t)7 * vocab);
+    hone_forward_head(x.f, hidden, 7, NULL, taped);
+    hone_forward_head(x.f, hidden + 7 * d, N - 7, NULL, taped + (size_t)7 * vocab);
     must_equal(v, m, plain, taped, "head alone", 0, 0);
     for (uint32_t i = 0; i < N; i++) rows[i].logit_row = -1;
     memset(hidden, 0, (size_t)N * d * sizeof(float));

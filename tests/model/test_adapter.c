@@ -232,13 +232,20 @@ static void test_refusals(void **state) {
         hone_status status;
         const char *says;
     } table[] = {
-        {ALL ", \"use_dora\": true", HONE_ERR_UNSUPPORTED, "use_dora"},
+        {ALL ", \"use_dora\": true", HONE_ERR_FORMAT, "q_proj.lora_magnitude_vector is missing"},
+        {ALL ", \"use_dora\": true, \"alora_invocation_tokens\": [1]", HONE_ERR_UNSUPPORTED, "use_dora with"},
         {ALL ", \"modules_to_save\": [\"lm_head\"]", HONE_ERR_UNSUPPORTED, "modules_to_save"},
         {ALL ", \"bias\": \"all\"", HONE_ERR_UNSUPPORTED, "bias all"},
         {ALL ", \"fan_in_fan_out\": true", HONE_ERR_UNSUPPORTED, "fan_in_fan_out"},
         {ALL ", \"lora_bias\": true", HONE_ERR_UNSUPPORTED, "lora_bias"},
         {ALL ", \"layer_replication\": [[0, 2]]", HONE_ERR_UNSUPPORTED, "layer_replication"},
-        {ALL ", \"alora_invocation_tokens\": [1]", HONE_ERR_UNSUPPORTED, "alora_invocation_tokens"},
+        {ALL ", \"alora_invocation_tokens\": [1]", HONE_OK, ""},
+        {ALL ", \"alora_invocation_tokens\": [1, 4000000]", HONE_ERR_FORMAT, "element 1 is no token"},
+        {ALL ", \"alora_invocation_tokens\": [-1]", HONE_ERR_FORMAT, "element 0 is no token"},
+        {ALL ", \"alora_invocation_tokens\": \"a\"", HONE_ERR_FORMAT, "must be a list"},
+        {"\"target_modules\": [\"lm_head\"]", HONE_ERR_FORMAT, "lm_head.lora_A.weight is missing"},
+        {"\"target_modules\": [\"embed_tokens\"]", HONE_ERR_FORMAT, "embed_tokens.lora_embedding_A is missing"},
+        {"\"target_modules\": [\"embed_tokens\"], \"use_dora\": true", HONE_ERR_UNSUPPORTED, "embed_tokens with"},
         {ALL ", \"trainable_token_indices\": [1]", HONE_ERR_UNSUPPORTED, "trainable_token_indices"},
         {ALL ", \"megatron_config\": {\"a\": 1}", HONE_ERR_UNSUPPORTED, "megatron_config"},
         {ALL ", \"loftq_config\": {\"bits\": 4}", HONE_ERR_UNSUPPORTED, "loftq_config"},

@@ -30,6 +30,10 @@ void avx512_dx_round(const float *dy, size_t lddy, uint32_t m, uint32_t len, uin
 /* gemm.c */
 void avx512_gemm_nt(uint32_t m, uint32_t n, uint32_t k, float alpha, const float *a, size_t lda, const float *b,
                     size_t ldb, float *c, size_t ldc, bool add);
+void avx512_lora_down(uint32_t m, uint32_t r, uint32_t k, const float *x, size_t ldx, hone_dtype t, const void *a,
+                      float *ax, size_t ldax);
+void avx512_lora_up(uint32_t m, uint32_t n, uint32_t r, float scale, const float *ax, size_t ldax, hone_dtype t,
+                    const void *b, float *y, size_t ldy);
 void avx512_gemm_nn(uint32_t m, uint32_t n, uint32_t k, float alpha, const float *a, size_t lda, const float *b,
                     size_t ldb, float *c, size_t ldc, bool add);
 void avx512_gemm_tn(uint32_t m, uint32_t n, uint32_t k, float alpha, const float *a, size_t lda, const float *b,

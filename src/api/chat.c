@@ -70,8 +70,9 @@ static bool check_values(hone_request *req, const json_t *body) {
     }
     if (api_bool(body, "store", false)) return refuse(req, "store", "must be false: this server keeps no completions");
     const char *tier = api_text(body, "service_tier", "auto");
-    if (strcmp(tier, "auto") != 0 && strcmp(tier, "default") != 0)
-        return refuse(req, "service_tier", "must be 'auto' or 'default'");
+    if (strcmp(tier, "auto") != 0 && strcmp(tier, "default") != 0 && strcmp(tier, "flex") != 0 &&
+        strcmp(tier, "priority") != 0)
+        return refuse(req, "service_tier", "must be 'auto', 'default', 'flex' or 'priority'");
     if (api_value(body, "max_tokens") && api_value(body, "max_completion_tokens"))
         return refuse(req, "max_tokens", "and 'max_completion_tokens' exclude each other: give one");
     if (api_value(body, "top_logprobs") && !api_bool(body, "logprobs", false))
@@ -183,7 +184,7 @@ static void chunk_head(const api_call *call, hone_buf *out) {
     hone_buf_format(out, "{\"id\":\"%s\",\"object\":\"chat.completion.chunk\",\"created\":%lld,\"model\":", call->id,
                     (long long)call->created);
     hone_buf_json_string(out, call->target.version, strlen(call->target.version));
-    hone_buf_text(out, ",\"service_tier\":\"default\",\"system_fingerprint\":");
+    hone_buf_format(out, ",\"service_tier\":\"%s\",\"system_fingerprint\":", call->tier);
     if (fp)
         hone_buf_json_string(out, fp, strlen(fp));
     else
@@ -275,7 +276,7 @@ static void reply_done(api_call *call) {
     }
     json_t *body = json_pack("{s:s, s:s, s:I, s:s, s:o, s:o, s:s, s:s?}", "id", call->id, "object", "chat.completion",
                              "created", (json_int_t)call->created, "model", call->target.version, "choices", choices,
-                             "usage", api_call_usage(call), "service_tier", "default", "system_fingerprint",
+                             "usage", api_call_usage(call), "service_tier", call->tier, "system_fingerprint",
                              api_call_fingerprint(call, fingerprint));
     if (own->metadata && body)
         json_object_set_new(body, "metadata", hone_json_parse(own->metadata, strlen(own->metadata), NULL));
@@ -328,7 +329,8 @@ void api_chat(void *arg, hone_request *req) {
     if (!api_need(req, body, "model") || !api_need(req, body, "messages") || !check_values(req, body) ||
         !api_metadata(req, body))
         goto done;
-    if (!(messages = read_messages(req, body)) || !api_find_target(api, req, api_text(body, "model", ""), &target))
+    if (!(messages = read_messages(req, body)) || !api_find_target(api, req, api_text(body, "model", ""), &target) ||
+        !api_admits(req, &target, body))
         goto done;
     own = hone_zalloc(1, sizeof(*own));
     const uint32_t n = (uint32_t)api_int(body, "n", 1);

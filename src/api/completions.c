@@ -289,7 +289,7 @@ void api_completions(void *arg, hone_request *req) {
     api_target target = {0};
     completions *own = NULL;
     if (!api_need(req, body, "model") || !api_need(req, body, "prompt") || !check_values(req, body) ||
-        !api_find_target(api, req, api_text(body, "model", ""), &target))
+        !api_find_target(api, req, api_text(body, "model", ""), &target) || !api_admits(req, &target, body))
         goto done;
     if (!(own = hone_zalloc(1, sizeof(*own)))) goto no_memory;
     own->n = (uint32_t)api_int(body, "n", 1);

@@ -87,7 +87,7 @@ void api_embeddings(void *arg, hone_request *req) {
                     "Invalid value: '%.40s'. Supported values are: 'float' and 'base64'.", format);
         goto done;
     }
-    if (!api_find_target(api, req, api_text(body, "model", ""), &target)) goto done;
+    if (!api_find_target(api, req, api_text(body, "model", ""), &target) || !api_admits(req, &target, body)) goto done;
     const uint32_t width = target.base->width;
     const int64_t dimensions = api_int(body, "dimensions", width);
     if (dimensions > (int64_t)width) {

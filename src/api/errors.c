@@ -45,10 +45,12 @@ void api_fail(hone_request *req, const hone_error *err, const char *param) {
         api_error(req, 404, "invalid_request_error", param, "not_found", "%s", err->message);
         return;
     case HONE_ERR_FULL:
-        hone_reply_header(req, "retry-after", "1");
+        /* the controller tells when it would fit */
+        hone_reply_header_format(req, "retry-after", "%lld", err->position > 0 ? (long long)err->position : 1LL);
         api_error(req, 429, "rate_limit_error", NULL, "queue_full",
                   "The server is at its limit: %s. Please retry later.", err->message);
         return;
+    case HONE_ERR_TIMEOUT: api_error(req, 504, "server_error", NULL, "timeout", "%s", err->message); return;
     case HONE_ERR_BUSY:
         hone_reply_header(req, "retry-after", "5");
         api_error(req, 503, "server_error", NULL, "unavailable", "%s", err->message);

@@ -85,6 +85,8 @@ api_call *api_call_new(hone_api *api, hone_request *req, api_target *target, con
     call->started = hone_clock_seconds();
     call->created = hone_clock_unix();
     call->engine.n_logprobs = -1;
+    call->engine.priority = HONE_PRIORITY_USUAL;
+    call->tier = "default";
     hone_id_make(id_prefix, call->id);
     for (uint32_t i = 0; i < n_choice; i++) call->choice[i] = (api_choice){.call = call, .index = i};
     return call;
@@ -145,6 +147,28 @@ static bool read_bias(api_call *call, const json_t *body) {
     return true;
 }
 
+/* Class of the queue: vLLM's `priority` (lower goes first), else what the service tier means. */
+static uint32_t class_of(const json_t *body) {
+    const char *tier = api_text(body, "service_tier", "auto");
+    const int64_t usual = strcmp(tier, "flex") == 0 ? 4 : strcmp(tier, "priority") == 0 ? -4 : 0;
+    return (uint32_t)(HONE_PRIORITY_USUAL + api_int(body, "priority", usual));
+}
+
+/* Seconds to begin in: the body's `timeout`, else the header X-Request-Timeout; 0: neither, or no number. */
+static uint32_t timeout_of(const hone_request *req, const json_t *body) {
+    const char *header = hone_request_header(req, "x-request-timeout");
+    const double seconds = api_number(body, "timeout", header ? strtod(header, NULL) : 0);
+    return seconds > 0 && seconds <= 86400 ? (uint32_t)(seconds * 1000) + 1 : 0;
+}
+
+bool api_admits(hone_request *req, const api_target *target, const json_t *body) {
+    hone_error err = {.position = HONE_NO_POSITION};
+    if (hone_controller_admits(target->base->component, class_of(body), 0, 1, timeout_of(req, body), &err) == HONE_OK)
+        return true;
+    api_fail(req, &err, NULL);
+    return false;
+}
+
 bool api_call_read(api_call *call, const json_t *body, uint32_t max_stops) {
     static const api_field stream_fields[] = {{"include_usage", API_BOOL, 0, 0},
                                               {"include_obfuscation", API_BOOL, 0, 0}};
@@ -159,6 +183,10 @@ bool api_call_read(api_call *call, const json_t *body, uint32_t max_stops) {
     s->top_k = top_k < 0 ? 0 : (uint32_t)top_k;
     call->engine.min_tokens = (uint32_t)api_int(body, "min_tokens", 0);
     call->engine.ignore_stop = api_bool(body, "ignore_eos", false);
+    call->engine.priority = class_of(body);
+    call->timeout_ms = timeout_of(call->req, body);
+    const char *tier = api_text(body, "service_tier", "auto");
+    call->tier = strcmp(tier, "flex") == 0 ? "flex" : strcmp(tier, "priority") == 0 ? "priority" : "default";
     if (api_value(body, "seed")) {
         s->seed = (uint64_t)api_int(body, "seed", 0);
     } else {
@@ -382,7 +410,7 @@ static void start_more(api_call *call) {
         if (status == HONE_OK)
             status = hone_controller_generate(call->target.base->component,
                                               call->target.adapter.digest[0] ? &call->target.adapter : NULL, &r,
-                                              on_event, c, &c->generation, &err);
+                                              call->timeout_ms, on_event, c, &c->generation, &err);
         if (status != HONE_OK) {
             fail(call, &err);
             return;

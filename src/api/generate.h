@@ -72,6 +72,8 @@ struct api_call {
     api_choice *choice; /* [n_choice] */
     uint32_t n_choice, n_started, n_over;
     bool stream, include_usage, streaming; /* streaming: the reply has begun */
+    uint32_t timeout_ms;                   /* to begin; 0: the server's default */
+    const char *tier;                      /* service_tier that the reply names */
     bool token_ids;                        /* return_token_ids, vLLM's extension */
     uint32_t prompt_tokens;                /* of all distinct prompts, for usage */
     char id[HONE_ID_MAX];
@@ -86,6 +88,9 @@ api_call *api_call_new(hone_api *api, hone_request *req, api_target *target, con
 /* Sampling fields, stop, stream and stream_options of body into the call; false after a 400.  max_tokens is the
  * caller's. */
 bool api_call_read(api_call *call, const json_t *body, uint32_t max_stops);
+
+/* False after a 429 or 503: the queue has no place.  Before templates and tokens are paid for. */
+bool api_admits(hone_request *req, const api_target *target, const json_t *body);
 
 /* Checks prompt + max_tokens against the context (400 context_length_exceeded), then starts.  max_tokens -1: what the
  * context leaves.  The call belongs to the loop from here on. */
@@ -110,7 +115,7 @@ const char *api_call_fingerprint(const api_call *call, char text[64]);
         {"stream", API_BOOL, 0, 0}, {"stream_options", API_OBJECT, 0, 0}, {"temperature", API_NUMBER, 0, 2},           \
         {"top_p", API_NUMBER, 0, 1}, {"user", API_STRING, 0, 0}, {"top_k", API_INT, -1, 1e9},                          \
         {"min_p", API_NUMBER, 0, 1}, {"repetition_penalty", API_NUMBER, 0.01, 10}, {"ignore_eos", API_BOOL, 0, 0},     \
-        {"min_tokens", API_INT, 0, 1e9}, {                                                                             \
+        {"min_tokens", API_INT, 0, 1e9}, {"priority", API_INT, -8, 8}, {"timeout", API_NUMBER, 0.001, 86400}, {        \
         "return_token_ids", API_BOOL, 0, 0                                                                             \
     }
 

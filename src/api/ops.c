@@ -19,6 +19,10 @@ struct api_metrics {
     hone_metric *running, *waiting, *vllm_running, *vllm_waiting, *vllm_cache;
     hone_metric *copies, *state, *restarts, *pages_free, *pages_total, *memory, *adapters;
     hone_metric *steps, *prefill, *decode;
+    hone_metric *waiting_tokens, *wait_seconds, *refused, *expired, *stalls;
+    hone_metric *preemptions, *prefix, *pages_cached, *drafted, *accepted, *forced, *mask_seconds, *used,
+        *adapter_bytes;
+    hone_metric *vllm_preemptions, *vllm_prefix_queries, *vllm_prefix_hits;
     hone_metric *jobs, *jobs_now, *trained;
     hone_metric *connections, *start;
 };
@@ -84,6 +88,35 @@ hone_status api_metrics_open(hone_api *api, hone_error *err) {
            "model_name");
     FAMILY(decode, HONE_COUNTER, "hone_engine_decode_tokens_total", "Output tokens computed by the copies that run",
            "model_name");
+    FAMILY(waiting_tokens, HONE_GAUGE, "hone_queue_prompt_tokens", "Prompt tokens of the requests that wait",
+           "model_name");
+    FAMILY(wait_seconds, HONE_GAUGE, "hone_queue_wait_seconds",
+           "Predicted wait of a newcomer; 0 while nothing is known", "model_name");
+    FAMILY(refused, HONE_COUNTER, "hone_requests_refused_total",
+           "Requests answered 429, by the bound that they did not fit", "model_name,bound");
+    FAMILY(expired, HONE_COUNTER, "hone_requests_expired_total", "Requests answered 504: not begun at their deadline",
+           "model_name");
+    FAMILY(stalls, HONE_COUNTER, "hone_copy_stalls_total", "Copies killed because they made no step", "model_name");
+    FAMILY(preemptions, HONE_COUNTER, "hone_engine_preemptions_total",
+           "Sequences that lost their pages to older ones and were computed again", "model_name");
+    FAMILY(prefix, HONE_COUNTER, "hone_engine_prefix_tokens_total", "Prompt tokens taken from the prefix tree",
+           "model_name");
+    FAMILY(pages_cached, HONE_GAUGE, "hone_kv_pages_cached", "Free pages that hold prefixes", "model_name");
+    FAMILY(drafted, HONE_COUNTER, "hone_engine_drafted_tokens_total", "Tokens drafted by speculation", "model_name");
+    FAMILY(accepted, HONE_COUNTER, "hone_engine_accepted_tokens_total", "Drafted tokens that were right", "model_name");
+    FAMILY(forced, HONE_COUNTER, "hone_engine_forced_tokens_total", "Tokens that a grammar left no choice for",
+           "model_name");
+    FAMILY(mask_seconds, HONE_COUNTER, "hone_engine_mask_seconds_total", "Time spent on token masks of grammars",
+           "model_name");
+    FAMILY(used, HONE_GAUGE, "hone_engine_memory_bytes", "Memory that the engines hold: keys, values and scratch",
+           "model_name");
+    FAMILY(adapter_bytes, HONE_GAUGE, "hone_adapter_bytes", "Memory of resident adapters", "model_name");
+    FAMILY(vllm_preemptions, HONE_COUNTER, "vllm:num_preemptions_total", "Cumulative number of preemptions",
+           "model_name");
+    FAMILY(vllm_prefix_queries, HONE_COUNTER, "vllm:prefix_cache_queries_total",
+           "Prefix cache queries, in terms of number of queried tokens", "model_name");
+    FAMILY(vllm_prefix_hits, HONE_COUNTER, "vllm:prefix_cache_hits_total",
+           "Prefix cache hits, in terms of number of cached tokens", "model_name");
     FAMILY(jobs, HONE_COUNTER, "hone_jobs_total", "Fine-tuning jobs that ended, by state", "state");
     FAMILY(jobs_now, HONE_GAUGE, "hone_jobs", "Fine-tuning jobs that are not at their end", "state");
     FAMILY(trained, HONE_COUNTER, "hone_trained_tokens_total", "Tokens that counted in a loss", "");
@@ -155,6 +188,28 @@ static void gather(hone_api *api) {
         hone_metric_set(m->steps, labels, (double)s.engine.steps);
         hone_metric_set(m->prefill, labels, (double)s.engine.prefill_tokens);
         hone_metric_set(m->decode, labels, (double)s.engine.decode_tokens);
+        const hone_engine_stats *e = &s.engine;
+        hone_metric_set(m->waiting_tokens, labels, (double)s.waiting_tokens);
+        hone_metric_set(m->wait_seconds, labels, s.wait_seconds);
+        hone_metric_set(m->expired, labels, (double)s.expired);
+        hone_metric_set(m->stalls, labels, (double)s.stalls);
+        hone_metric_set(m->preemptions, labels, (double)e->preemptions);
+        hone_metric_set(m->vllm_preemptions, labels, (double)e->preemptions);
+        hone_metric_set(m->prefix, labels, (double)e->prefix_tokens);
+        hone_metric_set(m->vllm_prefix_hits, labels, (double)e->prefix_tokens);
+        hone_metric_set(m->vllm_prefix_queries, labels, (double)(e->prefix_tokens + e->prefill_tokens));
+        hone_metric_set(m->pages_cached, labels, e->pages_cached);
+        hone_metric_set(m->drafted, labels, (double)e->drafted);
+        hone_metric_set(m->accepted, labels, (double)e->accepted);
+        hone_metric_set(m->forced, labels, (double)e->forced);
+        hone_metric_set(m->mask_seconds, labels, (double)e->grammar_mask_ns / 1e9);
+        hone_metric_set(m->used, labels, (double)e->memory);
+        hone_metric_set(m->adapter_bytes, labels, (double)e->adapter_bytes);
+        static const char *const bounds[HONE_REFUSED_KINDS] = {"requests", "prompt_tokens", "wait"};
+        for (int i = 0; i < HONE_REFUSED_KINDS; i++) {
+            labels[1] = bounds[i];
+            hone_metric_set(m->refused, labels, (double)s.refused[i]);
+        }
         for (int i = HONE_COMPONENT_ASLEEP; i <= HONE_COMPONENT_FAILED; i++) {
             labels[1] = state_name((hone_component_state)i);
             hone_metric_set(m->state, labels, (int)s.state == i);
@@ -197,7 +252,8 @@ void api_livez(void *arg, hone_request *req) {
     hone_reply_bytes(req, 200, "text/plain; charset=utf-8", "ok\n", 3);
 }
 
-/* Ready: the server takes requests and no component that was started is still on its way, or has failed. */
+/* Ready: the server takes requests and no component that was started is still on its way, has failed, or
+ * makes no step with work before it. */
 void api_readyz(void *arg, hone_request *req) {
     hone_api *api = arg;
     json_t *list = json_array();
@@ -205,10 +261,11 @@ void api_readyz(void *arg, hone_request *req) {
     for (hone_component *c = NULL; (c = hone_controller_next(api->cfg.controller, c));) {
         hone_component_status s;
         hone_component_get_status(c, &s);
-        ready = ready && (s.state == HONE_COMPONENT_RUNNING || s.state == HONE_COMPONENT_ASLEEP);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:i, s:s?}", "path", hone_component_path(c), "state",
-                                              state_name(s.state), "copies_ready", (int)s.copies_ready, "copies_wanted",
-                                              (int)s.copies_wanted, "failure", s.failure[0] ? s.failure : NULL));
+        ready = ready && !s.stalled && (s.state == HONE_COMPONENT_RUNNING || s.state == HONE_COMPONENT_ASLEEP);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:i, s:b, s:s?}", "path", hone_component_path(c),
+                                              "state", state_name(s.state), "copies_ready", (int)s.copies_ready,
+                                              "copies_wanted", (int)s.copies_wanted, "stalled", s.stalled, "failure",
+                                              s.failure[0] ? s.failure : NULL));
     }
     json_t *body = json_pack("{s:s, s:o}", "status",
                              api->stopping ? "stopping"

@@ -59,6 +59,7 @@ const char *hone_status_text(hone_status code) {
     case HONE_ERR_BUSY: return "in use";
     case HONE_ERR_CANCELLED: return "cancelled";
     case HONE_ERR_DENIED: return "denied";
+    case HONE_ERR_TIMEOUT: return "timed out";
     case HONE_ERR_INTERNAL: return "internal error";
     }
     return "unknown status";

@@ -22,7 +22,8 @@ typedef enum {
     HONE_ERR_BUSY = -11,   /* in use by another process */
     HONE_ERR_CANCELLED = -12,
     HONE_ERR_DENIED = -13,
-    HONE_ERR_INTERNAL = -14 /* an invariant of our own does not hold */
+    HONE_ERR_INTERNAL = -14, /* an invariant of our own does not hold */
+    HONE_ERR_TIMEOUT = -15   /* a deadline passed */
 } hone_status;
 
 #define HONE_NO_POSITION (-1)

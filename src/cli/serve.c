@@ -19,12 +19,14 @@
 
 /* ---- The configuration file: the options' names, and the same meaning; an option given beside it wins ---- */
 
+#define MAX_SECONDS 4000000u /* in milliseconds it fits 32 bits */
+
 typedef struct {
     char *listen, *precision, *organization;
     char **model;
     unsigned model_count;
-    uint32_t threads, copies, max_sequences, max_step_rows, max_length, max_waiting;
-    uint64_t kv_mb, adapter_mb;
+    uint32_t threads, copies, max_sequences, max_step_rows, max_length, max_waiting, max_wait, timeout, stall;
+    uint64_t kv_mb, adapter_mb, max_waiting_tokens;
     bool require_key;
 } file_config;
 
@@ -43,6 +45,10 @@ static const cyaml_schema_field_t config_fields[] = {
     NUMBER("max-step-rows", max_step_rows),
     NUMBER("max-length", max_length),
     NUMBER("max-waiting", max_waiting),
+    NUMBER("max-waiting-tokens", max_waiting_tokens),
+    NUMBER("max-wait", max_wait),
+    NUMBER("timeout", timeout),
+    NUMBER("stall", stall),
     NUMBER("kv-mb", kv_mb),
     NUMBER("adapter-mb", adapter_mb),
     CYAML_FIELD_BOOL("require-key", CYAML_FLAG_OPTIONAL, file_config, require_key),
@@ -217,6 +223,10 @@ static int run(const cli_args *args) {
     if (given->threads) c.threads = given->threads;
     if (given->copies) c.copies = given->copies;
     if (given->max_waiting) c.max_waiting = given->max_waiting;
+    if (given->max_waiting_tokens) c.max_waiting_tokens = given->max_waiting_tokens;
+    uint32_t max_wait = given->max_wait ? given->max_wait : c.max_wait_ms / 1000;
+    uint32_t timeout = given->timeout ? given->timeout : c.timeout_ms / 1000;
+    uint32_t stall = given->stall ? given->stall : c.stall_ms / 1000;
     if (given->max_sequences) c.engine.max_sequences = given->max_sequences;
     c.engine.max_step_rows = given->max_step_rows;
     c.engine.max_length = given->max_length;
@@ -236,11 +246,21 @@ static int run(const cli_args *args) {
     if (!split_address(args, listen, address, sizeof(address), &port) ||
         !cli_u32(args, "threads", 1, 1024, &c.threads) || !cli_u32(args, "copies", 1, 64, &c.copies) ||
         !cli_u32(args, "max-waiting", 1, 1000000, &c.max_waiting) ||
+        !cli_uint(args, "max-waiting-tokens", 1, 1ull << 40, &c.max_waiting_tokens) ||
+        !cli_u32(args, "max-wait", 1, MAX_SECONDS, &max_wait) || !cli_u32(args, "timeout", 1, MAX_SECONDS, &timeout) ||
+        !cli_u32(args, "stall", 1, MAX_SECONDS, &stall) ||
         !cli_u32(args, "max-sequences", 1, 4096, &c.engine.max_sequences) ||
         !cli_u32(args, "max-step-rows", 1, 65536, &c.engine.max_step_rows) ||
         !cli_u32(args, "max-length", 1, 1u << 24, &c.engine.max_length) ||
         !cli_uint(args, "kv-mb", 1, 1u << 24, &kv_mb) || !cli_uint(args, "adapter-mb", 1, 1u << 24, &adapter_mb))
         goto done;
+    if (max_wait > MAX_SECONDS || timeout > MAX_SECONDS || stall > MAX_SECONDS) {
+        cli_usage(args, "max-wait, timeout and stall are at most %u seconds", MAX_SECONDS);
+        goto done;
+    }
+    c.max_wait_ms = max_wait * 1000;
+    c.timeout_ms = timeout * 1000;
+    c.stall_ms = stall * 1000;
     c.engine.kv_bytes = kv_mb << 20;
     c.engine.adapter_bytes = adapter_mb << 20;
     a.http.address = address;
@@ -284,6 +304,10 @@ static const cli_option options[] = {
     {"max-step-rows", "N", "tokens of one step at most"},
     {"max-length", "N", "positions of one request at most (the model's context)"},
     {"max-waiting", "N", "requests that may wait for one model (1024); over it 429"},
+    {"max-waiting-tokens", "N", "tokens that their prompts may hold together (4194304); over it 429"},
+    {"max-wait", "SECONDS", "that a newcomer would have to wait, as predicted (120); over it 429"},
+    {"timeout", "SECONDS", "in which a request must begin (600), unless it says so itself; then 504"},
+    {"stall", "SECONDS", "after which a copy that makes no step is started again (60)"},
     {"kv-mb", "N", "memory for keys and values of one copy"},
     {"adapter-mb", "N", "memory for resident adapters of one copy"},
     {"organization", "NAME", "third part of ft: names (org)"},

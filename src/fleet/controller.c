@@ -10,13 +10,21 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "fleet/controller_private.h"
 
 hone_controller_config hone_controller_defaults(void) {
-    return (hone_controller_config){.copies = 1, .max_waiting = 1024, .max_deaths = 3, .engine = {.max_sequences = 32}};
+    return (hone_controller_config){.copies = 1,
+                                    .max_waiting = 1024,
+                                    .max_waiting_tokens = 4u << 20,
+                                    .max_wait_ms = 120000,
+                                    .timeout_ms = 600000,
+                                    .stall_ms = 60000,
+                                    .max_deaths = 3,
+                                    .engine = {.max_sequences = 32}};
 }
 
 /* ---- Requests ---- */
@@ -27,33 +35,11 @@ hone_generation *controller_find(hone_controller *c, uint64_t id) {
     return g;
 }
 
-static void count(hone_generation *g, int by) {
-    uint32_t *n = g->at ? &g->component->n_running : &g->component->n_waiting;
-    *n = (uint32_t)((int)*n + by);
-    if (g->at) g->at->n_running = (uint32_t)((int)g->at->n_running + by);
-}
-
-/* Move between waiting (at NULL) and running. */
-static void place(hone_generation *g, copy_link *at) {
-    count(g, -1);
-    g->at = at;
-    count(g, 1);
-}
-
 static void forget(hone_generation *g) {
-    hone_component *m = g->component;
-    hone_generation **slot = &m->controller->bucket[g->id % CONTROLLER_BUCKETS];
+    hone_generation **slot = &g->component->controller->bucket[g->id % CONTROLLER_BUCKETS];
     while (*slot != g) slot = &(*slot)->hash_next;
     *slot = g->hash_next;
-    if (g->prev)
-        g->prev->next = g->next;
-    else
-        m->first = g->next;
-    if (g->next)
-        g->next->prev = g->prev;
-    else
-        m->last = g->prev;
-    count(g, -1);
+    queue_take(g);
 }
 
 static void free_generation(hone_generation *g) {
@@ -100,28 +86,27 @@ static hone_generation *journal_of(const hone_adapter_files *adapter, const hone
 }
 
 hone_status hone_controller_generate(hone_component *m, const hone_adapter_files *adapter, const hone_engine_request *r,
-                                     hone_generation_fn on_event, void *arg, hone_generation **out, hone_error *err) {
+                                     uint32_t timeout_ms, hone_generation_fn on_event, void *arg, hone_generation **out,
+                                     hone_error *err) {
     hone_controller *c = m->controller;
     *out = NULL;
-    if (c->draining) return hone_fail(err, HONE_ERR_BUSY, "the server is stopping");
-    if (m->n_waiting >= c->cfg.max_waiting)
-        return hone_fail(err, HONE_ERR_FULL, "%u requests wait already", m->n_waiting);
     if (r->n_prompt == 0) return hone_fail(err, HONE_ERR_ARG, "the prompt has no tokens");
+    if (r->priority > HONE_PRIORITY_LAST)
+        return hone_fail(err, HONE_ERR_ARG, "class %u is over %u", r->priority, HONE_PRIORITY_LAST);
+    const hone_status status = hone_controller_admits(m, r->priority, r->n_prompt, r->max_tokens, timeout_ms, err);
+    if (status != HONE_OK) return status;
     hone_generation *g = journal_of(adapter, r);
     if (!g) return hone_fail(err, HONE_ERR_NOMEM, "no memory for a request");
     g->component = m;
     g->id = ++c->next_id;
     g->on_event = on_event;
     g->arg = arg;
+    g->expected = hone_rate_expect(&m->rate, r->max_tokens);
+    if (timeout_ms == 0) timeout_ms = c->cfg.timeout_ms;
+    g->deadline_ns = timeout_ms ? hone_clock_ns() + (int64_t)timeout_ms * 1000000 : INT64_MAX;
     g->hash_next = c->bucket[g->id % CONTROLLER_BUCKETS];
     c->bucket[g->id % CONTROLLER_BUCKETS] = g;
-    g->prev = m->last;
-    if (m->last)
-        m->last->next = g;
-    else
-        m->first = g;
-    m->last = g;
-    count(g, 1);
+    queue_put(g, NULL);
     *out = g;
     event_active(m->tick, 0, 0);
     return HONE_OK;
@@ -136,14 +121,13 @@ void hone_generation_cancel(hone_generation *g) {
 }
 
 /* The journal is written before the caller hears of a token, and what it heard already is not told again. */
-void controller_deliver(hone_controller *c, const hone_event *e) {
-    hone_generation *g = controller_find(c, e->id);
+void controller_deliver(hone_generation *g, const hone_event *e) {
     switch (e->kind) {
     case HONE_EVENT_TOKEN:
         if (e->index != g->n_emitted) return; /* an earlier copy's */
         if (!hone_grow(&g->emitted, &g->cap_emitted, g->n_emitted, sizeof(*g->emitted))) {
             const hone_error problem = {.code = HONE_ERR_NOMEM, .message = "no memory for the token journal"};
-            link_send_cancel(g->at, g->id);
+            if (g->at) link_send_cancel(g->at, g->id);
             controller_end(g, &problem);
             return;
         }
@@ -161,6 +145,7 @@ void controller_deliver(hone_controller *c, const hone_event *e) {
         hone_component *m = g->component;
         const hone_generation_fn on_event = g->on_event;
         void *arg = g->arg;
+        if (e->finish == HONE_FINISH_STOP || e->finish == HONE_FINISH_LENGTH) hone_rate_ended(&m->rate, e->n_output);
         forget(g);
         free_generation(g);
         on_event(arg, e);
@@ -178,74 +163,72 @@ void controller_end(hone_generation *g, const hone_error *problem) {
                              .n_prompt = g->r.n_prompt,
                              .n_output = (uint32_t)g->n_emitted,
                              .error = problem};
-    controller_deliver(g->component->controller, &done);
+    controller_deliver(g, &done);
 }
 
 /* ---- Their way to copies ---- */
 
-/* Least work first; a copy takes as many as its engine runs at once and a few more, so that it never waits for us. */
+/* Least work first.  A copy whose engine still has requests that it could not begin - no pages - gets no more. */
 static copy_link *choose(hone_component *m) {
     copy_link *best = NULL;
-    const uint32_t room = m->controller->cfg.engine.max_sequences + m->controller->cfg.engine.max_sequences / 4 + 1;
+    const uint32_t room = queue_room(m), few = room - m->controller->cfg.engine.max_sequences;
     for (uint32_t i = 0; i < m->n_link; i++) {
         copy_link *l = &m->link[i];
-        if (l->ready && !l->leaving && !l->gone && l->n_running < room && (!best || l->n_running < best->n_running))
+        if (l->ready && !l->leaving && !l->gone && l->n_running < room && l->stats.waiting <= few &&
+            (!best || l->n_running < best->n_running))
             best = l;
     }
     return best;
 }
 
 void controller_pump(hone_component *m) {
-    hone_generation *g = m->first;
-    while (g && m->n_waiting) {
-        hone_generation *next = g->next;
-        if (!g->at) {
-            copy_link *l = choose(m);
-            if (!l) return;
-            hone_error err = {.position = HONE_NO_POSITION};
-            place(g, l);
-            if (!link_send_request(l, g, &err)) {
-                controller_end(g, &err);
-                controller_pump(m); /* the caller may have changed the list: begin again */
-                return;
-            }
-        }
-        g = next;
+    hone_generation *g;
+    copy_link *l;
+    while ((g = queue_first(m)) && (l = choose(m))) {
+        hone_error err = {.position = HONE_NO_POSITION};
+        queue_take(g);
+        queue_put(g, l);
+        if (!link_send_request(l, g, &err)) controller_end(g, &err);
     }
 }
 
 void controller_lost(copy_link *l) {
-    hone_component *m = l->component;
-    const uint32_t limit = m->controller->cfg.max_deaths;
-    for (hone_generation *g = m->first; g;) {
-        hone_generation *next = g->next;
-        if (g->at == l) {
-            place(g, NULL);
-            if (++g->deaths >= limit) {
-                hone_error problem = {.position = HONE_NO_POSITION};
-                hone_fail(&problem, HONE_ERR_INTERNAL, "the model's process ended %u times while it ran this request",
-                          g->deaths);
-                controller_end(g, &problem);
-                next = m->first; /* the caller may have changed the list; those placed already are skipped */
-            }
-        }
-        g = next;
+    const uint32_t limit = l->component->controller->cfg.max_deaths;
+    hone_generation *g;
+    while ((g = l->running.first)) {
+        queue_take(g);
+        queue_put(g, NULL);
+        if (++g->deaths < limit) continue;
+        hone_error problem = {.position = HONE_NO_POSITION};
+        hone_fail(&problem, HONE_ERR_INTERNAL, "the model's process ended %u times while it ran this request",
+                  g->deaths);
+        controller_end(g, &problem);
     }
 }
 
+void controller_end_waiting(hone_component *m, const hone_error *problem) {
+    hone_generation *g;
+    while ((g = queue_first(m))) controller_end(g, problem);
+}
+
 void controller_adapter_failed(copy_link *l, const char *digest, const hone_error *problem) {
-    hone_component *m = l->component;
-    for (hone_generation *g = m->first; g;) {
+    for (hone_generation *g = l->running.first; g;) {
         hone_generation *next = g->next;
-        if (g->at == l && strcmp(g->adapter, digest) == 0) {
+        if (strcmp(g->adapter, digest) == 0) {
             controller_end(g, problem);
-            next = m->first;
+            next = l->running.first; /* the caller may have changed the list */
         }
         g = next;
     }
 }
 
 /* ---- Components ---- */
+
+static void on_pulse(evutil_socket_t fd, short what, void *arg) {
+    (void)fd;
+    (void)what;
+    queue_pulse(arg);
+}
 
 static void on_tick(evutil_socket_t fd, short what, void *arg) {
     (void)fd;
@@ -267,7 +250,8 @@ void controller_fail(hone_component *m, const char *format, ...) {
     hone_log(HONE_LOG_ERROR, "fleet", "%s cannot run: %s", m->path, m->failure);
     hone_error problem = {.position = HONE_NO_POSITION};
     hone_fail(&problem, HONE_ERR_INTERNAL, "the model cannot run here: %.300s", m->failure);
-    while (m->first && m->state == HONE_COMPONENT_FAILED) controller_end(m->first, &problem);
+    hone_generation *g;
+    while (m->state == HONE_COMPONENT_FAILED && (g = queue_first(m))) controller_end(g, &problem);
 }
 
 /* `hone work lay` prints one line: {"tiles": PATH} or {"error": TEXT}. */
@@ -328,6 +312,7 @@ static void free_component(hone_component *m) {
     hone_child_drop(m->layer, true);
     for (uint32_t i = 0; m->link && i < m->n_link; i++) link_free(&m->link[i]);
     if (m->tick) event_free(m->tick);
+    if (m->pulse) event_free(m->pulse);
     hone_free(m->link);
     hone_free(m->path);
     hone_free(m->tiles);
@@ -347,7 +332,8 @@ hone_status hone_controller_component(hone_controller *c, const char *path, hone
     m->path = hone_strdup(path);
     m->link = hone_zalloc(c->cfg.copies, sizeof(*m->link));
     m->tick = event_new(c->base, -1, 0, on_tick, m);
-    if (!m->path || !m->link || !m->tick) {
+    m->pulse = event_new(c->base, -1, EV_PERSIST, on_pulse, m);
+    if (!m->path || !m->link || !m->tick || !m->pulse) {
         free_component(m);
         return hone_fail(err, HONE_ERR_NOMEM, "no memory for a component");
     }
@@ -385,7 +371,13 @@ void hone_component_get_status(const hone_component *m, hone_component_status *o
                                    .copies_wanted = m->state == HONE_COMPONENT_ASLEEP ? 0 : m->n_link,
                                    .running = m->n_running,
                                    .waiting = m->n_waiting,
-                                   .restarts = m->restarts};
+                                   .restarts = m->restarts,
+                                   .stalls = m->stalls,
+                                   .wait_seconds = queue_wait_seconds(m, HONE_PRIORITY_USUAL, 0),
+                                   .expired = m->expired,
+                                   .stalled = m->stalled};
+    for (uint32_t p = 0; p <= HONE_PRIORITY_LAST; p++) out->waiting_tokens += m->sum[p].prompt;
+    memcpy(out->refused, m->refused, sizeof(out->refused));
     memcpy(out->failure, m->failure, sizeof(out->failure));
     memcpy(out->fingerprint, m->ready.fingerprint, sizeof(out->fingerprint));
     memcpy(out->sandbox, m->ready.sandbox, sizeof(out->sandbox));
@@ -432,14 +424,7 @@ void hone_controller_drain(hone_controller *c) {
     c->draining = true;
     const hone_error problem = {.code = HONE_ERR_BUSY, .message = "the server is stopping"};
     for (hone_component *m = c->components; m; m = m->next) {
-        for (hone_generation *g = m->first; g;) {
-            hone_generation *next = g->next;
-            if (!g->at) {
-                controller_end(g, &problem);
-                next = m->first;
-            }
-            g = next;
-        }
+        controller_end_waiting(m, &problem);
         for (uint32_t i = 0; i < m->n_link; i++) link_stop(&m->link[i], false);
     }
 }
@@ -450,7 +435,7 @@ void hone_controller_close(hone_controller *c) {
     const hone_error problem = {.code = HONE_ERR_BUSY, .message = "the server has stopped"};
     for (hone_component *m = c->components; m; m = m->next) {
         for (uint32_t i = 0; i < m->n_link; i++) link_stop(&m->link[i], true);
-        while (m->first) controller_end(m->first, &problem);
+        controller_end_waiting(m, &problem); /* what ran waits again by now */
     }
     while (c->components) {
         hone_component *m = c->components;

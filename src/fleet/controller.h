@@ -19,11 +19,16 @@ typedef struct {
     const char *program;     /* this program's path, to start `copy` and `work` */
     const char *tile_folder; /* where laid tiles are kept */
     hone_precision precision;
-    uint32_t threads;          /* of a copy; 0: one per core */
-    uint32_t copies;           /* of each component */
-    uint32_t max_waiting;      /* requests held or queued for one component; over it HONE_ERR_FULL */
-    uint32_t max_deaths;       /* a request whose copies died this often is ended with an error */
-    hone_engine_config engine; /* zeros: the engine's defaults */
+    uint32_t threads; /* of a copy; 0: one per core */
+    uint32_t copies;  /* of each component */
+    /* Bounds of one component's queue, for what is held as well; over any of them HONE_ERR_FULL. */
+    uint32_t max_waiting;        /* requests */
+    uint64_t max_waiting_tokens; /* of their prompts together; one request alone is never too large */
+    uint32_t max_wait_ms;        /* that a newcomer would have to wait, as predicted */
+    uint32_t timeout_ms;         /* a request that has not begun after so long ends with HONE_ERR_TIMEOUT; 0: never */
+    uint32_t stall_ms;           /* a copy with work that makes no step for so long is killed; 0: never */
+    uint32_t max_deaths;         /* a request whose copies died this often is ended with an error */
+    hone_engine_config engine;   /* zeros: the engine's defaults */
 } hone_controller_config;
 
 hone_controller_config hone_controller_defaults(void);
@@ -55,6 +60,9 @@ hone_status hone_controller_component(hone_controller *c, const char *path, hone
 /* Start its copies unless they run or start already.  A failed component tries again. */
 void hone_component_wake(hone_component *m);
 
+/* Which bound of the queue a request did not fit. */
+typedef enum { HONE_REFUSED_REQUESTS, HONE_REFUSED_TOKENS, HONE_REFUSED_WAIT, HONE_REFUSED_KINDS } hone_refused;
+
 typedef struct {
     hone_component_state state;
     char failure[300];    /* FAILED: why */
@@ -64,7 +72,13 @@ typedef struct {
     uint32_t copies_ready, copies_wanted;
     uint32_t running, waiting; /* requests at copies; held or queued here */
     uint64_t restarts;         /* copies that died without being asked to */
-    hone_engine_stats engine;  /* summed over copies */
+    uint64_t stalls;           /* of these, killed because they made no step */
+    uint64_t waiting_tokens;   /* prompt tokens of those that wait */
+    double wait_seconds;       /* predicted for a newcomer of the usual class; 0 while nothing is known */
+    uint64_t refused[HONE_REFUSED_KINDS];
+    uint64_t expired;         /* requests that ended waiting, at their deadline */
+    bool stalled;             /* a copy was killed for making no step, and its successor is not ready */
+    hone_engine_stats engine; /* summed over copies */
 } hone_component_status;
 void hone_component_get_status(const hone_component *m, hone_component_status *out);
 
@@ -75,11 +89,22 @@ typedef struct {
     const char *tensors_path; /* adapter_model.safetensors */
 } hone_adapter_files;
 
-/* Begin a request: r->id and r->emitted are ignored, everything is copied.  on_event gets its events in order, DONE
- * last and once; the handle is gone after DONE.  adapter NULL: the base.  HONE_ERR_FULL: the queue is full. */
+/* A request's class is its priority: lower classes go first, each in order of arrival. */
+#define HONE_PRIORITY_USUAL 8u
+#define HONE_PRIORITY_LAST 16u
+
+/* Whether a request would be taken now, before anything is spent on it; n_prompt 0: not known yet.  HONE_ERR_FULL: the
+ * queue is full, and err's position is the seconds (at least 1) after which it would fit if nobody else came. */
+hone_status hone_controller_admits(hone_component *m, uint32_t priority, uint32_t n_prompt, uint32_t max_tokens,
+                                   uint32_t timeout_ms, hone_error *err);
+
+/* Begin a request: r->id and r->emitted are ignored, everything is copied.  timeout_ms 0: the configuration's. on_event
+ * gets its events in order, DONE last and once; the handle is gone after DONE.  adapter NULL: the base.  HONE_ERR_FULL:
+ * as above. */
 typedef void (*hone_generation_fn)(void *arg, const hone_event *event);
 hone_status hone_controller_generate(hone_component *m, const hone_adapter_files *adapter, const hone_engine_request *r,
-                                     hone_generation_fn on_event, void *arg, hone_generation **out, hone_error *err);
+                                     uint32_t timeout_ms, hone_generation_fn on_event, void *arg, hone_generation **out,
+                                     hone_error *err);
 
 /* No event follows; the copy frees its pages before its next step.  May be called from on_event, not after DONE. */
 void hone_generation_cancel(hone_generation *g);

@@ -1,10 +1,11 @@
-/* controller_private.h - the controller's structures, shared by controller.c (requests, components) and link.c
- * (copies). */
+/* controller_private.h - the controller's structures, shared by controller.c (requests, components), queue.c (who
+ * waits, and for how long) and link.c (copies). */
 #ifndef HONE_CONTROLLER_PRIVATE_H
 #define HONE_CONTROLLER_PRIVATE_H
 
 #include "fleet/controller.h"
 #include "fleet/protocol.h"
+#include "fleet/rate.h"
 #include "net/child.h"
 
 struct event;
@@ -25,6 +26,10 @@ typedef struct outgoing {
     uint32_t n_fd;
 } outgoing;
 
+typedef struct {
+    hone_generation *first, *last;
+} generation_list;
+
 /* One copy, as the controller sees it. */
 typedef struct copy_link {
     hone_component *component;
@@ -35,9 +40,12 @@ typedef struct copy_link {
     hone_frame_reader in;
     outgoing *out_first, *out_last;
     bool ready, leaving, dispatching;
-    bool gone;         /* died while its frames were being read; taken down when that ends */
-    uint32_t failures; /* deaths in a row before READY */
+    bool gone;               /* died while its frames were being read; taken down when that ends */
+    uint32_t failures;       /* deaths in a row before READY */
+    generation_list running; /* in order of sending */
     uint32_t n_running;
+    int64_t moved_ns; /* when it was last seen to make a step, or got its first work */
+    int64_t stats_ns; /* when stats came; 0: it was idle then */
     link_adapter *adapters;
     size_t n_adapters, cap_adapters;
     hone_engine_stats stats;
@@ -46,7 +54,7 @@ typedef struct copy_link {
 
 struct hone_generation {
     hone_generation *hash_next;
-    hone_generation *prev, *next; /* in the component's list, in order of arrival */
+    hone_generation *prev, *next; /* in its class's list while it waits, in its copy's while it runs */
     hone_component *component;
     copy_link *at; /* NULL: waiting */
     uint64_t id;
@@ -59,6 +67,8 @@ struct hone_generation {
     uint32_t prompt_seen; /* prompt events already delivered: index of the next */
     bool embedding_seen;
     uint32_t deaths;
+    uint32_t expected;   /* output tokens, as guessed on arrival */
+    int64_t deadline_ns; /* to begin; INT64_MAX: none */
     hone_generation_fn on_event;
     void *arg;
 };
@@ -73,12 +83,20 @@ struct hone_component {
     bool layer_answered;
     copy_link *link; /* [n_link] */
     uint32_t n_link;
-    hone_generation *first, *last;
+    generation_list waiting[HONE_PRIORITY_LAST + 1]; /* by class, each in order of arrival */
+    struct {
+        uint32_t n;
+        uint64_t prompt, output; /* tokens; output as expected */
+    } sum[HONE_PRIORITY_LAST + 1];
     uint32_t n_waiting, n_running;
+    hone_rate rate;
+    uint64_t refused[HONE_REFUSED_KINDS], expired, stalls;
+    bool stalled;
     hone_ready ready;
     uint64_t restarts;
-    struct event *tick; /* new work is looked at from the loop, never from the caller's stack: an event could reach a
-                           caller that is still starting or ending a request */
+    struct event *pulse; /* deadlines and the watchdog, while there is work */
+    struct event *tick;  /* new work is looked at from the loop, never from the caller's stack: an event could reach a
+                            caller that is still starting or ending a request */
 };
 
 #define CONTROLLER_BUCKETS 1024u
@@ -94,12 +112,21 @@ struct hone_controller {
 
 /* controller.c */
 hone_generation *controller_find(hone_controller *c, uint64_t id);
-void controller_deliver(hone_controller *c, const hone_event *e);
+void controller_deliver(hone_generation *g, const hone_event *e);
 void controller_pump(hone_component *m); /* send what waits to copies with room */
 void controller_lost(copy_link *l);      /* its requests wait again, or end after too many deaths */
 void controller_fail(hone_component *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void controller_end(hone_generation *g, const hone_error *problem);
+void controller_end_waiting(hone_component *m, const hone_error *problem);
 void controller_adapter_failed(copy_link *l, const char *digest, const hone_error *problem);
+
+/* queue.c */
+void queue_put(hone_generation *g, copy_link *at); /* at a copy, or (NULL) among those that wait, in its place */
+void queue_take(hone_generation *g);               /* out of its list */
+hone_generation *queue_first(hone_component *m);   /* of those that wait; NULL: none */
+double queue_wait_seconds(const hone_component *m, uint32_t priority, double own_seconds);
+uint32_t queue_room(const hone_component *m); /* requests that one copy takes */
+void queue_pulse(hone_component *m);          /* deadlines, the watchdog */
 
 /* link.c */
 void link_start(copy_link *l);

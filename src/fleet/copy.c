@@ -179,8 +179,9 @@ static bool step(copy *c) {
 static void tell_stats(copy *c, bool busy) {
     hone_engine_stats now;
     const int64_t at = hone_clock_ns();
-    if (busy && at - c->told_at < STATS_EVERY_NS) return;
     hone_engine_get_stats(c->engine, &now);
+    const bool room = c->told.waiting && !now.waiting; /* the controller may have held requests back for it */
+    if (busy && !room && c->told.running && at - c->told_at < STATS_EVERY_NS) return;
     if (memcmp(&now, &c->told, sizeof(now)) == 0) return;
     c->told = now;
     c->told_at = at;

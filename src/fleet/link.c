@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "fleet/controller_private.h"
@@ -208,8 +209,24 @@ void link_start(copy_link *l) {
 
 static void take_event(void *arg, const hone_event *e) {
     copy_link *l = arg;
-    const hone_generation *g = controller_find(l->component->controller, e->id);
-    if (g && g->at == l) controller_deliver(l->component->controller, e); /* others were cancelled or moved */
+    hone_generation *g = controller_find(l->component->controller, e->id);
+    if (g && g->at == l) controller_deliver(g, e); /* others were cancelled or moved */
+}
+
+/* Between two reports of which the first told of work the copy never rested. */
+static hone_status take_stats(copy_link *l, const hone_frame *f) {
+    hone_engine_stats now;
+    if (hone_frame_get_stats(f, &now) != HONE_OK) return HONE_ERR_FORMAT;
+    const hone_engine_stats *was = &l->stats;
+    const int64_t at = hone_clock_ns();
+    if (now.steps > was->steps) l->moved_ns = at;
+    if (l->stats_ns && now.steps > was->steps)
+        hone_rate_observe(&l->component->rate, (double)(at - l->stats_ns) / 1e9, now.steps - was->steps,
+                          now.prefill_tokens - was->prefill_tokens, now.decode_tokens - was->decode_tokens,
+                          now.prefix_tokens - was->prefix_tokens);
+    l->stats_ns = now.running + now.waiting ? at : 0;
+    l->stats = now;
+    return HONE_OK;
 }
 
 static hone_status take_frame(copy_link *l, const hone_frame *f) {
@@ -222,13 +239,15 @@ static hone_status take_frame(copy_link *l, const hone_frame *f) {
         if (hone_frame_get_ready(f, &m->ready) != HONE_OK) return HONE_ERR_FORMAT;
         l->ready = true;
         l->failures = 0;
+        l->stats_ns = 0;
+        m->stalled = false;
         m->state = HONE_COMPONENT_RUNNING;
         hone_log(HONE_LOG_INFO, "fleet", "copy %u of %s is ready, pid %ld, %s, sandbox: %s", l->index, m->path,
                  (long)hone_child_pid(l->child), m->ready.fingerprint, m->ready.sandbox);
         controller_pump(m);
         return HONE_OK;
-    case HONE_FRAME_EVENTS: return hone_frame_each_event(f, take_event, l);
-    case HONE_FRAME_STATS: return hone_frame_get_stats(f, &l->stats);
+    case HONE_FRAME_EVENTS: l->moved_ns = hone_clock_ns(); return hone_frame_each_event(f, take_event, l);
+    case HONE_FRAME_STATS: return take_stats(l, f);
     case HONE_FRAME_ADAPTER_READY:
         if (hone_frame_get_text(f, digest, sizeof(digest)) != HONE_OK) return HONE_ERR_FORMAT;
         a = find_adapter(l, digest);
@@ -308,22 +327,22 @@ static void die(copy_link *l, const char *why) {
     controller_lost(l);
     if (m->controller->draining) { /* nobody will take them any more */
         const hone_error problem = {.code = HONE_ERR_BUSY, .message = "the server is stopping"};
-        while (m->n_running == 0 && m->first) controller_end(m->first, &problem);
+        if (m->n_running == 0) controller_end_waiting(m, &problem);
     }
     if (expected || m->controller->draining) return;
     m->restarts++;
     l->failures = was_ready ? 0 : l->failures + 1;
     hone_log(HONE_LOG_WARN, "fleet", "copy %u of %s ended: %s", l->index, m->path, words);
-    if (l->failures >= MAX_FAILURES) {
+    bool others = false;
+    for (uint32_t i = 0; i < m->n_link; i++) others = others || m->link[i].ready;
+    if (l->failures >= MAX_FAILURES && !others) {
         controller_fail(m, "copies died %u times before they were ready; the last said: %s", l->failures, words);
         return;
     }
     /* At once after a crash in work; with growing pauses when it does not even start. */
-    const int ms = was_ready ? 0 : 100 << l->failures;
+    const int ms = was_ready ? 0 : 100 << (l->failures < 8 ? l->failures : 8);
     const struct timeval pause = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
-    m->state = HONE_COMPONENT_STARTING;
-    for (uint32_t i = 0; i < m->n_link; i++)
-        if (m->link[i].ready) m->state = HONE_COMPONENT_RUNNING;
+    m->state = others ? HONE_COMPONENT_RUNNING : HONE_COMPONENT_STARTING;
     if (!l->again) l->again = event_new(m->controller->base, -1, 0, start_again, l);
     if (l->again) event_add(l->again, &pause);
 }

@@ -38,9 +38,12 @@ typedef struct {
 
 typedef enum { HONE_ACT_SILU, HONE_ACT_GELU_TANH, HONE_ACT_GELU_ERF, HONE_ACT_RELU, HONE_ACT_RELU2 } hone_act;
 
-/* Keys and values of one layer in one page of HONE_KV_PAGE positions, in the set's own layout. */
+/* Keys and values of one layer in one page of HONE_KV_PAGE positions, in the set's own layout.  INT8: each key and each
+ * value of a head has a scale, max|x| / 127; the integers are exact in bf16, so the products are those of BF16 pages.
+ */
 #define HONE_KV_PAGE 32u
-typedef enum { HONE_KV_BF16, HONE_KV_F32 } hone_kv_type;
+typedef enum { HONE_KV_BF16, HONE_KV_F32, HONE_KV_INT8, HONE_KV_TYPE_COUNT } hone_kv_type;
+const char *hone_kv_type_name(hone_kv_type t); /* "bf16", "f32", "int8" */
 
 /* Attention of m query rows against paged keys and values.  Row i has position pos[i] in its sequence and sees
  * positions from max(0, pos[i] - window + 1) (window 0: from 0) to pos[i], whose keys are stored already.  One pass

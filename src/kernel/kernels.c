@@ -1,6 +1,6 @@
 /* kernels.c - which sets are in this build, and which one this machine should use.
  *
- * Order: the list, finding by name, the choice. */
+ * Order: names, the list, finding by name, the choice. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +9,11 @@
 #include "kernel/check.h"
 #include "kernel/kernel.h"
 #include "kernel/sets.h"
+
+const char *hone_kv_type_name(hone_kv_type t) {
+    static const char *const names[HONE_KV_TYPE_COUNT] = {"bf16", "f32", "int8"};
+    return names[t];
+}
 
 /* Best first. */
 static const hone_kernels *const sets[] = {&kernel_amx, &kernel_avx512, &kernel_avx2, &kernel_ref, NULL};

@@ -280,12 +280,12 @@ static bool attention_of(probe *p, hone_kv_type t) {
         j.rows = 32;
         double s = fastest(p, T / j.rows * G, attention_task, &j);
         const double limit = t == HONE_KV_F32 || p->limit[PEAK_BF16] <= 0 ? p->limit[PEAK_F32] : p->limit[PEAK_BF16];
-        snprintf(shape, sizeof(shape), "%s prompt of %d, 9 heads on 3 of 64", t == HONE_KV_BF16 ? "bf16" : "f32", T);
+        snprintf(shape, sizeof(shape), "%s prompt of %d, 9 heads on 3 of 64", hone_kv_type_name(t), T);
         put(p, "attention", shape, 2.0 * T * (T + 1) * (double)wide / s, "GFLOP/s", limit);
         j.row0 = T - 1;
         j.rows = 1;
         s = fastest(p, G, attention_task, &j);
-        snprintf(shape, sizeof(shape), "%s one row at %d", t == HONE_KV_BF16 ? "bf16" : "f32", T);
+        snprintf(shape, sizeof(shape), "%s one row at %d", hone_kv_type_name(t), T);
         put(p, "attention", shape, (double)page_bytes * PAGES / s, "GB/s", 0);
     }
     hone_free(q);
@@ -374,7 +374,7 @@ hone_status hone_kernels_probe(const hone_kernels *set, hone_pool *pool, hone_ke
     hone_free(memory);
     for (int t = 0; t < HONE_DTYPE_COUNT; t++) ready = products_of(&p, (hone_dtype)t) && ready;
     for (int precision = 0; precision < 2; precision++) ready = backward_of(&p, (hone_precision)precision) && ready;
-    for (int t = 0; t < 2; t++) ready = attention_of(&p, (hone_kv_type)t) && ready;
+    for (int t = 0; t < HONE_KV_TYPE_COUNT; t++) ready = attention_of(&p, (hone_kv_type)t) && ready;
     ready = rows_of(&p) && ready;
     *n = p.n;
     return ready ? HONE_OK : hone_fail(err, HONE_ERR_NOMEM, "kernels: not enough memory for every measurement");

@@ -16,7 +16,10 @@ static const shape shapes[] = {
     {4, 2, 16, 40, 0, 0, HONE_KV_F32},      {9, 3, 64, 100, 0, 0, HONE_KV_F32},
     {8, 1, 24, 70, 33, 30.0f, HONE_KV_F32}, {2, 2, 128, 65, 64, 0, HONE_KV_F32},
     {4, 2, 256, 33, 0, 0, HONE_KV_F32},     {2, 1, 7, 64, 0, 0, HONE_KV_BF16},
-    {6, 1, 80, 64, 31, 0, HONE_KV_BF16},
+    {6, 1, 80, 64, 31, 0, HONE_KV_BF16},    {9, 3, 64, 128, 0, 0, HONE_KV_BF16},
+    {4, 1, 32, 120, 40, 0, HONE_KV_F32},    {1, 1, 12, 5, 0, 0, HONE_KV_INT8},
+    {9, 3, 64, 100, 0, 0, HONE_KV_INT8},    {8, 1, 24, 70, 33, 30.0f, HONE_KV_INT8},
+    {2, 1, 7, 64, 0, 0, HONE_KV_INT8},      {4, 2, 256, 33, 5, 50.0f, HONE_KV_INT8},
 };
 
 /* One sequence of len positions in pages that held rubbish before. */
@@ -84,8 +87,17 @@ static void attend(const hone_kernels *s, const shape *a, const sequence *x, uin
     hone_free(scratch);
 }
 
-static double stored(const shape *a, float v) {
-    return (double)(a->type == HONE_KV_BF16 ? hone_bf16_widen(hone_bf16_round(v)) : v);
+/* What a page keeps of x[E], and of the query as it is multiplied. */
+static void stored(const shape *a, const float *x, bool query, double *out) {
+    float largest = 0;
+    for (uint32_t e = 0; e < a->head_dim; e++) largest = fmaxf(largest, fabsf(x[e]));
+    for (uint32_t e = 0; e < a->head_dim; e++)
+        if (a->type == HONE_KV_F32)
+            out[e] = (double)x[e];
+        else if (a->type == HONE_KV_BF16 || query)
+            out[e] = (double)hone_bf16_widen(hone_bf16_round(x[e]));
+        else
+            out[e] = (double)(largest / 127.0f) * (double)lrintf(x[e] * (127.0f / largest));
 }
 
 static void test_against_double(void **state) {
@@ -104,20 +116,20 @@ static void test_against_double(void **state) {
                     const size_t g = h / (a->n_head / a->n_kv_head), kv = (size_t)a->n_kv_head * a->head_dim;
                     double sum = 0, want[256] = {0}, size[256] = {0};
                     for (uint32_t j = from; j <= i; j++) {
-                        double dot = 0;
-                        for (size_t e = 0; e < a->head_dim; e++)
-                            dot += stored(a, x.q[ld * i + h * a->head_dim + e]) *
-                                   stored(a, x.k[kv * j + g * a->head_dim + e]);
+                        double dot = 0, q[256], k[256], value[256];
+                        stored(a, x.q + ld * i + h * a->head_dim, true, q);
+                        stored(a, x.k + kv * j + g * a->head_dim, false, k);
+                        stored(a, x.v + kv * j + g * a->head_dim, false, value);
+                        for (size_t e = 0; e < a->head_dim; e++) dot += q[e] * k[e];
                         dot *= scale;
                         if (a->softcap > 0) dot = (double)a->softcap * tanh(dot / (double)a->softcap);
                         sum += exp(dot);
                         for (size_t e = 0; e < a->head_dim; e++) {
-                            const double v = stored(a, x.v[kv * j + g * a->head_dim + e]);
-                            want[e] += exp(dot) * v;
-                            size[e] += exp(dot) * fabs(v);
+                            want[e] += exp(dot) * value[e];
+                            size[e] += exp(dot) * fabs(value[e]);
                         }
                     }
-                    const double tolerance = a->type == HONE_KV_BF16 ? 0x1p-7 : 4e-6;
+                    const double tolerance = a->type == HONE_KV_F32 ? 4e-6 : 0x1p-7;
                     for (size_t e = 0; e < a->head_dim; e++) {
                         const double got = (double)out[ld * i + h * a->head_dim + e];
                         if (!(fabs(got - want[e] / sum) <= tolerance * size[e] / sum + 1e-7))

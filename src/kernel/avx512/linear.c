@@ -7,6 +7,7 @@
  *
  * Order: activations, one step, panels by rows, formats, ranges. */
 #include <immintrin.h>
+#include <math.h>
 #include <string.h>
 
 #include "kernel/avx512/avx512.h"
@@ -38,6 +39,16 @@ static void put_block(act_block *to, uint32_t r, __m512i qa, __m512i qb, float s
     to->minus_low_sum[r] = -low;
 }
 
+/* What the integers of a coarse block at x left over. */
+static void put_fine(const float *x, float inverse, float scale, act_block *to, uint32_t r) {
+    const __m512 a = _mm512_loadu_ps(x), b = _mm512_loadu_ps(x + 16);
+    const __m512 by = _mm512_set1_ps(inverse), fine = _mm512_set1_ps(KERNEL_FINE_STEPS);
+    const __m512 whole_a = _mm512_cvtepi32_ps(_mm512_cvtps_epi32(_mm512_mul_ps(a, by)));
+    const __m512 whole_b = _mm512_cvtepi32_ps(_mm512_cvtps_epi32(_mm512_mul_ps(b, by)));
+    put_block(to, r, _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_fmsub_ps(a, by, whole_a), fine)),
+              _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_fmsub_ps(b, by, whole_b), fine)), scale / KERNEL_FINE_STEPS);
+}
+
 /* Row r of a tile. */
 static void lay_int8(const float *x, uint32_t k, act_block *tile, uint32_t r) {
     const uint32_t n_step = tile_steps(k);
@@ -56,11 +67,104 @@ static void lay_int8(const float *x, uint32_t k, act_block *tile, uint32_t r) {
         const __m512i qa = _mm512_maskz_cvtps_epi32(usable, _mm512_mul_ps(a, by));
         const __m512i qb = _mm512_maskz_cvtps_epi32(usable, _mm512_mul_ps(b, by));
         put_block(tile + step, r, qa, qb, scale);
-        if (!(largest > limit)) continue;
-        const __m512 fine = _mm512_set1_ps(KERNEL_FINE_STEPS), rest_a = _mm512_fmsub_ps(a, by, _mm512_cvtepi32_ps(qa)),
-                     rest_b = _mm512_fmsub_ps(b, by, _mm512_cvtepi32_ps(qb));
-        put_block(tile_fine_row(tile, n_step, step, r), r, _mm512_cvtps_epi32(_mm512_mul_ps(rest_a, fine)),
-                  _mm512_cvtps_epi32(_mm512_mul_ps(rest_b, fine)), scale / KERNEL_FINE_STEPS);
+        if (largest > limit && usable) put_fine(x, inverse, scale, tile_fine_row(tile, n_step, step, r), r);
+    }
+}
+
+/* Lane i of the result is op over the 16 lanes of v[i]. */
+INLINE __m512i largest_lanes(const __m512i v[16]) {
+    __m512i a[8], b[4], c[2];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++)
+        a[i] = _mm512_max_epu32(_mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]),
+                                _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        b[i] = _mm512_max_epu32(_mm512_unpacklo_epi64(a[2 * i], a[2 * i + 1]),
+                                _mm512_unpackhi_epi64(a[2 * i], a[2 * i + 1]));
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++)
+        c[i] = _mm512_max_epu32(_mm512_shuffle_i32x4(b[2 * i], b[2 * i + 1], 0x88),
+                                _mm512_shuffle_i32x4(b[2 * i], b[2 * i + 1], 0xdd));
+    return _mm512_max_epu32(_mm512_shuffle_i32x4(c[0], c[1], 0x88), _mm512_shuffle_i32x4(c[0], c[1], 0xdd));
+}
+
+/* Of 16 rows, v[i] holding 8 sums of row 2i and 8 of row 2i + 1: lane r of low gets the first four of row r's, of high
+ * the others. */
+INLINE void sums_of_rows(const __m512i v[8], __m512i *low, __m512i *high) {
+    const __m512i order = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+    __m512i a[4], b[2];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        a[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]),
+                                _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++)
+        b[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(a[2 * i], a[2 * i + 1]),
+                                _mm512_unpackhi_epi64(a[2 * i], a[2 * i + 1]));
+    *low = _mm512_permutexvar_epi32(order, _mm512_shuffle_i32x4(b[0], b[1], 0x88));
+    *high = _mm512_permutexvar_epi32(order, _mm512_shuffle_i32x4(b[0], b[1], 0xdd));
+}
+
+/* A whole tile of 16 rows at once, with what a block has once (largest, scale, sums) in a lane a row: the same numbers.
+ */
+static void lay_int8_tile(const float *x, size_t ldx, uint32_t k, act_block *tile) {
+    const uint32_t n_step = tile_steps(k);
+    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+    __m512 sum_of_largest = _mm512_setzero_ps();
+    for (uint32_t step = 0; step < n_step; step++) {
+        const float *from = x + (size_t)step * TILE_K;
+        __m512i v[16];
+#pragma GCC unroll 16
+        for (uint32_t i = 0; i < 16; i++)
+            v[i] = _mm512_max_epu32(_mm512_and_si512(_mm512_loadu_si512(from + ldx * i), magnitude),
+                                    _mm512_and_si512(_mm512_loadu_si512(from + ldx * i + 16), magnitude));
+        const __m512 largest = _mm512_castsi512_ps(largest_lanes(v));
+        _mm512_storeu_ps(tile[step].scale, largest); /* until its scale takes the place */
+        sum_of_largest = _mm512_add_ps(sum_of_largest, largest);
+    }
+    const __m512 mean = _mm512_div_ps(sum_of_largest, _mm512_set1_ps((float)n_step));
+    const __m512 limit = _mm512_mul_ps(_mm512_set1_ps(kernel_coarse_limit(1.0f, 1)), mean);
+    const __m512 steps = _mm512_set1_ps(127.0f), most = _mm512_set1_ps(3.4028235e38f);
+    uint16_t *fine_rows = tile_fine_rows(tile, n_step);
+    for (uint32_t step = 0; step < n_step; step++, x += TILE_K) {
+        act_block *to = tile + step;
+        const __m512 largest = _mm512_loadu_ps(to->scale);
+        const __mmask16 finite = _mm512_cmp_ps_mask(largest, most, _CMP_LE_OQ);
+        const __mmask16 usable = _mm512_mask_cmp_ps_mask(finite, largest, _mm512_set1_ps(0x1p-110f), _CMP_GE_OQ);
+        const __m512 scale =
+            _mm512_mask_mov_ps(_mm512_set1_ps(NAN), finite, _mm512_maskz_div_ps(usable, largest, steps));
+        float inverse[16] __attribute__((aligned(64)));
+        _mm512_store_ps(inverse, _mm512_maskz_div_ps(usable, steps, largest));
+        __m512i sums[8];
+#pragma GCC unroll 8
+        for (uint32_t i = 0; i < 16; i += 2) {
+            __m256i q[2];
+#pragma GCC unroll 2
+            for (uint32_t j = 0; j < 2; j++) {
+                const float *from = x + ldx * (i + j);
+                const __m512 by = _mm512_set1_ps(inverse[i + j]);
+                const __mmask16 some = usable >> (i + j) & 1 ? 0xffff : 0; /* else zeros: NaN makes no integer */
+                const __m512i a = _mm512_maskz_cvtps_epi32(some, _mm512_mul_ps(_mm512_loadu_ps(from), by));
+                const __m512i b = _mm512_maskz_cvtps_epi32(some, _mm512_mul_ps(_mm512_loadu_ps(from + 16), by));
+                q[j] = _mm256_set_m128i(_mm512_cvtsepi32_epi8(b), _mm512_cvtsepi32_epi8(a));
+                _mm256_storeu_si256((__m256i *)(void *)to->q[i + j], q[j]);
+            }
+            sums[i / 2] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1),
+                                              _mm512_inserti64x4(_mm512_castsi256_si512(q[0]), q[1], 1));
+        }
+        __m512i low, high;
+        sums_of_rows(sums, &low, &high);
+        const __m512i sum = _mm512_add_epi32(low, high), zero = _mm512_setzero_si512();
+        _mm512_storeu_ps(to->scale, scale);
+        _mm512_storeu_ps(to->scaled_sum, _mm512_mul_ps(scale, _mm512_cvtepi32_ps(sum)));
+        _mm512_storeu_si512(to->minus_sum, _mm512_sub_epi32(zero, sum));
+        _mm512_storeu_si512(to->minus_low_sum, _mm512_sub_epi32(zero, low));
+        fine_rows[step] = 0;
+        for (uint32_t left = _mm512_mask_cmp_ps_mask(usable, largest, limit, _CMP_GT_OQ); left; left &= left - 1) {
+            const uint32_t r = (uint32_t)__builtin_ctz(left);
+            put_fine(x + ldx * r, inverse[r], to->scale[r], tile_fine_row(tile, n_step, step, r), r);
+        }
     }
 }
 
@@ -86,7 +190,10 @@ void avx512_act_lay(const hone_weight *w, const float *x, size_t ldx, uint32_t m
     const size_t tile_bytes = tile_act_tile_bytes(kind, tile_steps(w->k));
     for (uint32_t i = m0; i < m1; i++) {
         uint8_t *to = (uint8_t *)act + i / TILE_ROWS * tile_bytes;
-        if (kind == ACT_INT8)
+        if (kind == ACT_INT8 && i % TILE_ROWS == 0 && m1 - i >= TILE_ROWS) {
+            lay_int8_tile(x + ldx * i, ldx, w->k, (act_block *)(void *)to);
+            i += TILE_ROWS - 1;
+        } else if (kind == ACT_INT8)
             lay_int8(x + ldx * i, w->k, (act_block *)(void *)to, i % TILE_ROWS);
         else
             lay_plain(x + ldx * i, w->k, kind == ACT_BF16, to, i % TILE_ROWS);

@@ -10,8 +10,9 @@ enum { CHAINS = 12 };
 #define EACH(i)                                                                                                        \
     ONE(i, "20")                                                                                                       \
     ONE(i, "21")                                                                                                       \
-    ONE(i, "22") ONE(i, "23") ONE(i, "24") ONE(i, "25") ONE(i, "26") ONE(i, "27") ONE(i, "28") ONE(i, "29")            \
-        ONE(i, "30") ONE(i, "31")
+    ONE(i, "22")                                                                                                       \
+    ONE(i, "23") ONE(i, "24") ONE(i, "25") ONE(i, "26") ONE(i, "27") ONE(i, "28") ONE(i, "29") ONE(i, "30")            \
+        ONE(i, "31")
 #define REGISTERS                                                                                                      \
     "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31"
 

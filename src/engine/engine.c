@@ -10,6 +10,8 @@
 #define DEFAULT_SEQUENCES 64u
 #define DEFAULT_KV_BYTES (1ull << 30)
 #define DEFAULT_ADAPTER_BYTES (1ull << 30)
+#define DEFAULT_PIN_PERCENT 25u
+#define DEFAULT_STALL_PERCENT 70u
 #define MAX_STEP_ROWS 8192u
 /* Prompt log-probabilities want logits of many rows: in pieces of at least so many. */
 #define MIN_LOGIT_ROWS 16u
@@ -21,7 +23,9 @@ hone_engine_config hone_engine_defaults(const hone_model *model) {
                               .max_sequences = DEFAULT_SEQUENCES,
                               .max_length = model->arch.max_position ? model->arch.max_position : 2048,
                               .kv_type = hone_kv_type_for(model->precision),
-                              .adapter_bytes = DEFAULT_ADAPTER_BYTES};
+                              .adapter_bytes = DEFAULT_ADAPTER_BYTES,
+                              .pin_percent = DEFAULT_PIN_PERCENT,
+                              .stall_percent = DEFAULT_STALL_PERCENT};
     /* One sequence of full length at least, all of them at most. */
     const uint64_t page = hone_kv_page_bytes(model, cfg.kv_type), n = hone_kv_pages_for(cfg.max_length);
     cfg.kv_bytes = n * page > DEFAULT_KV_BYTES ? n * page : DEFAULT_KV_BYTES;
@@ -44,6 +48,8 @@ static hone_engine_config resolve(const hone_model *model, const hone_engine_con
         if (cfg.kv_bytes / cfg.max_sequences > n * page) cfg.kv_bytes = n * page * cfg.max_sequences;
     }
     if (!cfg.adapter_bytes) cfg.adapter_bytes = usual.adapter_bytes;
+    if (!cfg.pin_percent) cfg.pin_percent = usual.pin_percent;
+    if (!cfg.stall_percent) cfg.stall_percent = usual.stall_percent;
     return cfg;
 }
 
@@ -56,7 +62,8 @@ static hone_kv_config kv_config(const hone_engine_config *cfg) {
     return (hone_kv_config){.max_sequences = cfg->max_sequences,
                             .max_length = cfg->max_length,
                             .budget_bytes = cfg->kv_bytes,
-                            .type = cfg->kv_type};
+                            .type = cfg->kv_type,
+                            .pin_percent = cfg->pin_percent == HONE_NO_PINS ? 0 : cfg->pin_percent};
 }
 
 /* Counts while base allocations are not made: plan and open walk the same list, so that they cannot differ. */
@@ -268,11 +275,19 @@ hone_status hone_engine_submit(hone_engine *e, const hone_engine_request *given,
         r->adapter = engine_use_adapter(e, given->adapter);
         r->applies_from = hone_adapter_applies_from(r->adapter->adapter, r->token, given->n_prompt);
     }
+    const hone_status keyed = engine_find_keys(e, r, err);
+    r->r.cache_salt = NULL; /* the caller's */
+    if (keyed != HONE_OK) {
+        engine_end(e, r);
+        free_request(r);
+        return keyed;
+    }
     engine_wait(e, r);
     return HONE_OK;
 }
 
 void engine_end(hone_engine *e, engine_request *r) {
+    if (r->seq != HONE_KV_NONE && r->r.pin_prefix) hone_kv_pin(e->kv, r->seq, r->r.n_prompt);
     if (r->seq != HONE_KV_NONE) hone_kv_end(e->kv, r->seq);
     r->seq = HONE_KV_NONE;
     if (r->adapter) engine_leave_adapter(e, r->adapter);
@@ -325,6 +340,7 @@ void hone_engine_get_stats(const hone_engine *e, hone_engine_stats *out) {
     out->waiting = e->n_waiting;
     out->pages_free = hone_kv_free_pages(e->kv);
     out->pages_total = hone_kv_total_pages(e->kv);
+    out->pages_cached = hone_kv_cached_pages(e->kv);
     out->adapters = e->n_adapter;
     out->adapter_bytes = e->adapter_bytes;
 }
@@ -338,6 +354,8 @@ const char *hone_engine_check(const hone_engine *e) {
         if (r->ended) return "a request that ended is still running";
         if (r->seq == HONE_KV_NONE) return "a running request has no sequence";
         if (i && !engine_older(e->running[i - 1], r)) return "running requests are out of order";
+        if (r->n_done >= r->r.n_prompt + r->n_output) return "a running request has nothing to compute";
+        if (r->n_cached > r->r.n_prompt) return "a request has more cached tokens than its prompt";
         if (r->n_output > r->r.max_tokens) return "a request has too many tokens";
         used += r->adapter != NULL;
     }
@@ -354,6 +372,7 @@ const char *hone_engine_check(const hone_engine *e) {
     }
     if (users != used) return "users of adapters are miscounted";
     if (bytes != e->adapter_bytes || bytes > e->cfg.adapter_bytes) return "bytes of adapters are miscounted";
-    if (e->n_running == 0 && hone_kv_free_pages(e->kv) != hone_kv_total_pages(e->kv)) return "pages without an owner";
+    if (e->n_running == 0 && hone_kv_free_pages(e->kv) + hone_kv_idle_pins(e->kv) != hone_kv_total_pages(e->kv))
+        return "pages without an owner";
     return hone_kv_check(e->kv);
 }

@@ -18,6 +18,8 @@
 #define HONE_TOP_LOGPROBS 20u
 #define HONE_MAX_STOP_TOKENS 16u
 #define HONE_NO_DRAFT UINT32_MAX
+#define HONE_STALL_ANY UINT32_MAX
+#define HONE_NO_PINS UINT32_MAX
 
 typedef struct {
     float temperature;        /* 0: greedy (the lowest id among equals) */
@@ -100,6 +102,9 @@ typedef struct {
     uint64_t adapter_bytes; /* budget of resident adapters */
     uint32_t max_draft;     /* drafted tokens of one request in a step at most; HONE_NO_DRAFT: speculation is off */
     bool no_prefix;         /* no prefix tree */
+    uint32_t pin_percent;   /* of the slab, what pinned prefixes may hold; HONE_NO_PINS: nothing */
+    uint32_t stall_percent; /* by how much prompts may lengthen a step while others stream; HONE_STALL_ANY: by as much
+                               as max_step_rows allows */
 } hone_engine_config;
 
 typedef struct {
@@ -108,7 +113,7 @@ typedef struct {
     uint64_t steps, prefill_tokens, decode_tokens;
     uint64_t preemptions;       /* sequences that lost their pages to older ones and were computed again */
     uint64_t prefix_tokens;     /* prompt tokens that were not computed */
-    uint32_t pages_cached;      /* of pages_free: hold prefixes, given up when they are needed */
+    uint32_t pages_cached;      /* hold prefixes that nobody uses now: of pages_free, or pinned */
     uint64_t drafted, accepted; /* tokens of speculation */
     uint64_t forced;            /* tokens that a grammar left no choice for */
     uint64_t grammar_mask_ns;   /* time spent on token masks */

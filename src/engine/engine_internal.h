@@ -8,6 +8,7 @@
 
 #include "engine/engine.h"
 #include "engine/kv.h"
+#include "engine/pace.h"
 #include "engine/sample.h"
 
 typedef struct engine_adapter {
@@ -25,7 +26,7 @@ typedef struct engine_request {
     bool ended;            /* freed when the step is over */
     hone_engine_request r; /* pointers are to what follows this record in its allocation */
     engine_adapter *adapter;
-    uint32_t applies_from; /* of the adapter; positions before it are the base's */
+    uint32_t applies_from; /* of the adapter; positions before it are the base's; UINT32_MAX: all of them */
     int32_t *token;        /* [n_prompt + max_tokens] prompt, then output */
     uint32_t n_output;     /* emitted ones included */
     uint32_t length;       /* n_prompt + max_tokens: the longest it may become */
@@ -33,7 +34,17 @@ typedef struct engine_request {
     uint32_t n_done;       /* positions whose keys and values are stored */
     uint32_t n_told;       /* prompt tokens whose log-probabilities were reported (or need not be) */
     float *sum;            /* [D] of final norms over the prompt, NULL: not wanted or told */
+    /* the prefix tree (admission.c) */
+    bool shares;       /* takes pages from the tree and leaves its own there */
+    bool preempted;    /* what it finds in the tree from now on is its own work */
+    uint32_t n_cached; /* prompt tokens that came from the tree */
+    hone_prefix_key base_key, key;
+    uint64_t rides_on;   /* arrival + 1 of the running request whose pages it waits for, 0: none */
+    uint32_t ride_until; /* positions they have in common */
+    uint32_t passed;     /* younger requests that were admitted while it waited for pages */
     /* of this step */
+    bool served;          /* it got what it may have */
+    uint32_t rest;        /* rows until it, or one that rides on it, has its first token */
     uint32_t row0, n_row; /* its rows */
     uint32_t first;       /* position of the first */
     int32_t logit_row;    /* -1: none */
@@ -69,6 +80,9 @@ struct hone_engine {
     void (*on_evicted)(void *arg, const char *digest);
     void *on_evicted_arg;
     uint64_t arrivals;
+    uint32_t n_riding;       /* of the waiting ones, as of the last admission */
+    hone_pace pace;          /* what a step costs on this machine */
+    uint64_t step_positions; /* that the rows of this step attend to */
     hone_engine_stats stats;
 };
 
@@ -82,5 +96,13 @@ void engine_bury(hone_engine *e);                    /* frees records of ended r
 engine_adapter *engine_use_adapter(hone_engine *e, const char *digest); /* of one that is here: one more user */
 void engine_leave_adapter(hone_engine *e, engine_adapter *a);
 void engine_drop_adapters(hone_engine *e); /* all of them */
+
+/* admission.c */
+uint32_t engine_known(const engine_request *r); /* tokens that are known; the last is the next row of a stream */
+hone_status engine_find_keys(const hone_engine *e, engine_request *r, hone_error *err); /* at submit */
+void engine_share(hone_engine *e, engine_request *r);  /* before its next rows: what the tree holds is done */
+void engine_commit(hone_engine *e, engine_request *r); /* whole pages of its first n_done positions enter the tree */
+void engine_preempt(hone_engine *e, uint32_t i);       /* running[i] gives its pages back and waits */
+void engine_admit(hone_engine *e);                     /* waiting ones run, as places and pages allow */
 
 #endif

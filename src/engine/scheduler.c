@@ -1,23 +1,28 @@
 /* scheduler.c - one step of the engine: who gets rows, the forward pass, sampling, reports.
  *
- * Running streams come first, one row each; what is left of the budget goes to prompts in order of arrival, in chunks,
- * several prompts in a step.  A prompt is admitted when pages for all that is known of it are free, and takes them at
- * once, so that prompts do not push each other out; only streams that grow may: then the youngest running request gives
- * its pages back and waits.  As a request whose full length does not fit the cache was refused, the oldest always gets
- * on.
+ * Running streams come first, one row each.  What prompts get beside them is a matter of time: a step is stretched by
+ * at most stall_percent while a stream waits for it, by more where more prompts wait than streams run, so that each
+ * counts alike.  Where nothing streams, prompts get all rows, in steps short enough that a newcomer is soon seen.  The
+ * cost of rows is predicted (pace.h), since one far down a long prompt costs many times one at its beginning.
+ *
+ * Within the best class that has prompts, the shortest rest goes first; a quarter is the oldest's, so that it ends
+ * whatever comes after it.  Streams that grow may need pages: then the youngest of the lowest class gives its own back
+ * and waits.  As a request whose full length does not fit the cache was refused, the oldest always gets on.
  *
  * Order: rows for streams, rows for prompts, results of sampling, prompt log-probabilities, embeddings, the step. */
 #include <string.h>
 
+#include "base/clock.h"
 #include "engine/engine_internal.h"
+
+/* Prompts without company: steps of a quarter second, but not so short that reading the weights is most of them. */
+#define LONGEST_STEP 0.25
+#define LEAST_CHUNK 64u
+/* Predictions are used once so many steps were seen. */
+#define LEAST_STEPS 3u
 
 static uint32_t min_u32(uint32_t a, uint32_t b) {
     return a < b ? a : b;
-}
-
-/* Tokens that are known; the last of them is the next row of a stream. */
-static uint32_t known(const engine_request *r) {
-    return r->r.n_prompt + r->n_output;
 }
 
 /* --- rows --- */
@@ -31,29 +36,18 @@ static bool is_stop(const engine_request *r, int32_t token) {
 
 /* Why the request is over now, after its last token; NONE: it goes on. */
 static hone_finish finish_of(const engine_request *r) {
-    if (r->n_output > 0 && is_stop(r, r->token[known(r) - 1])) return HONE_FINISH_STOP;
+    if (r->n_output > 0 && is_stop(r, r->token[engine_known(r) - 1])) return HONE_FINISH_STOP;
     return r->n_output >= r->r.max_tokens ? HONE_FINISH_LENGTH : HONE_FINISH_NONE;
-}
-
-static void preempt(hone_engine *e, uint32_t i) {
-    engine_request *r = e->running[i];
-    hone_kv_end(e->kv, r->seq);
-    r->seq = HONE_KV_NONE;
-    r->n_done = 0;
-    if (r->sum) memset(r->sum, 0, e->model->arch.width * sizeof(float));
-    for (; i + 1 < e->n_running; i++) e->running[i] = e->running[i + 1];
-    e->n_running--;
-    e->stats.preemptions++;
-    engine_wait(e, r);
 }
 
 /* Pages for one more row of every stream, oldest first; the youngest go when there are none. */
 static void grow_streams(hone_engine *e) {
     for (uint32_t i = 0; i < e->n_running; i++) {
         engine_request *r = e->running[i];
-        while (hone_kv_extend(e->kv, r->seq, known(r)) == HONE_ERR_FULL) {
+        while (hone_kv_extend(e->kv, r->seq, engine_known(r)) == HONE_ERR_FULL) {
             const uint32_t last = e->n_running - 1;
-            preempt(e, last);
+            if (last == 0 && hone_kv_unpin(e->kv)) continue; /* nobody else is left to take from */
+            engine_preempt(e, last);
             if (last == i) break; /* it was the youngest itself */
         }
     }
@@ -64,7 +58,7 @@ static void add_rows(hone_engine *e, engine_request *r, uint32_t n, uint32_t *n_
     r->row0 = *n_row;
     r->n_row = n;
     r->first = r->n_done;
-    const bool wants = r->n_done + n == known(r) && finish_of(r) == HONE_FINISH_NONE;
+    const bool wants = r->n_done + n == engine_known(r) && finish_of(r) == HONE_FINISH_NONE;
     r->logit_row = wants ? (*n_logit)++ : -1;
     for (uint32_t i = 0; i < n; i++)
         e->rows[(*n_row)++] = (hone_row){.token = r->token[r->n_done + i],
@@ -82,47 +76,97 @@ static void add_rows(hone_engine *e, engine_request *r, uint32_t n, uint32_t *n_
         e->stats.prefill_tokens += n;
 }
 
-/* The first of the waiting ones runs, when there is a place and pages for what is known of it. */
-static engine_request *admit(hone_engine *e) {
-    engine_request *r = e->waiting;
-    if (!r || e->n_running == e->cfg.max_sequences) return NULL;
-    const uint32_t seq = hone_kv_begin(e->kv);
-    if (seq == HONE_KV_NONE) return NULL;
-    if (hone_kv_extend(e->kv, seq, known(r)) != HONE_OK) {
-        hone_kv_end(e->kv, seq);
-        return NULL;
+/* --- rows for prompts --- */
+
+typedef struct {
+    double seconds; /* that prompts may add to the step */
+    uint32_t rows;
+} allowance;
+
+/* More rows for r, within `seconds` of what is left.  One row at least where it has none, however dear. */
+static void give_rows(const hone_engine *e, engine_request *r, double seconds, allowance *left) {
+    const uint32_t from = r->n_done + r->n_row, most = min_u32(engine_known(r) - from, left->rows);
+    uint32_t n = hone_pace_fit(&e->pace, from, most, seconds);
+    if (n == 0 && r->n_row == 0) n = min_u32(most, 1);
+    r->n_row += n;
+    left->rows -= n;
+    left->seconds -= hone_pace_rows(&e->pace, from, n);
+}
+
+/* Of the best class with prompts that were not served yet: the one with the least rest, and the oldest. */
+static engine_request *next_prompt(const hone_engine *e, engine_request **oldest) {
+    engine_request *best = NULL;
+    for (uint32_t i = 0; i < e->n_running; i++) {
+        engine_request *r = e->running[i];
+        if (r->served || engine_known(r) - r->n_done <= r->n_row) continue;
+        if (!best) *oldest = best = r;
+        if (r->r.priority != best->r.priority) break; /* they stand in order of class */
+        if (r->rest < best->rest) best = r;
     }
-    r->seq = seq;
-    e->waiting = r->next;
-    r->next = NULL;
-    e->n_waiting--;
-    uint32_t at = e->n_running++;
-    for (; at > 0 && engine_older(r, e->running[at - 1]); at--) e->running[at] = e->running[at - 1];
-    e->running[at] = r;
-    return r;
+    return best;
+}
+
+static void share_out(hone_engine *e, allowance left) {
+    engine_request *r, *oldest, *last_oldest = NULL;
+    while (left.rows > 0 && left.seconds > 0 && (r = next_prompt(e, &oldest))) {
+        if (r != oldest && (!last_oldest || last_oldest->r.priority != oldest->r.priority)) {
+            last_oldest = oldest; /* once a class */
+            give_rows(e, oldest, left.seconds / 4, &left);
+            continue;
+        }
+        give_rows(e, r, left.seconds, &left);
+        r->served = true;
+    }
+}
+
+/* What prompts may add to a step of n_row rows of streams that attend to so many positions. */
+static double time_for_prompts(const hone_engine *e, uint32_t n_stream, uint32_t n_prompt, uint64_t positions) {
+    const double bare = hone_pace_step(&e->pace, n_stream, positions);
+    if (e->cfg.stall_percent == HONE_STALL_ANY || e->pace.n < LEAST_STEPS) return 1e9;
+    if (n_stream > 0) {
+        const double each = bare * e->cfg.stall_percent / 100;
+        const double more = n_prompt > n_stream ? each * n_prompt / n_stream : each;
+        return more < LONGEST_STEP || more == each ? more : LONGEST_STEP > each ? LONGEST_STEP : each;
+    }
+    engine_request *oldest, *first = next_prompt(e, &oldest);
+    const double least = first ? hone_pace_rows(&e->pace, first->n_done, LEAST_CHUNK) : 0;
+    return LONGEST_STEP - bare > least ? LONGEST_STEP - bare : least;
 }
 
 /* Fills rows, views and batch; returns the number of rows. */
 static uint32_t plan_rows(hone_engine *e) {
-    uint32_t n_row = 0;
+    uint32_t n_row = 0, n_prompt = 0;
+    uint64_t positions = 0;
     int32_t n_logit = 0;
     e->n_batch = 0;
     grow_streams(e);
     for (uint32_t i = 0; i < e->n_running; i++) {
         engine_request *r = e->running[i];
         r->n_row = 0;
-        if (known(r) - r->n_done == 1) add_rows(e, r, 1, &n_row, &n_logit);
+        r->served = false;
+        r->rest = engine_known(r) - r->n_done;
     }
-    for (uint32_t i = 0; i < e->n_running && n_row < e->cfg.max_step_rows; i++) {
+    engine_admit(e);
+    for (uint32_t i = 0; i < e->n_running; i++) {
         engine_request *r = e->running[i];
-        const uint32_t left = known(r) - r->n_done;
-        if (r->n_row == 0 && left > 0) add_rows(e, r, min_u32(left, e->cfg.max_step_rows - n_row), &n_row, &n_logit);
+        if (engine_known(r) - r->n_done > 1) engine_share(e, r);
+        if (engine_known(r) - r->n_done > 1) {
+            n_prompt++;
+            continue;
+        }
+        positions += r->n_done + 1;
+        add_rows(e, r, 1, &n_row, &n_logit);
     }
-    while (n_row < e->cfg.max_step_rows) {
-        engine_request *r = admit(e);
-        if (!r) break;
-        add_rows(e, r, min_u32(known(r), e->cfg.max_step_rows - n_row), &n_row, &n_logit);
+    const double seconds = time_for_prompts(e, n_row, n_prompt + e->n_riding, positions);
+    share_out(e, (allowance){.seconds = seconds, .rows = e->cfg.max_step_rows - n_row});
+    for (uint32_t i = 0; i < e->n_running; i++) {
+        engine_request *r = e->running[i];
+        if (engine_known(r) - r->n_done > 1 && r->n_row > 0) {
+            positions += hone_pace_positions(r->n_done, r->n_row);
+            add_rows(e, r, r->n_row, &n_row, &n_logit);
+        }
     }
+    e->step_positions = positions;
     return n_row;
 }
 
@@ -210,8 +254,12 @@ static void report_embedding(hone_engine *e, engine_request *r, event_fn on_even
 }
 
 static void report_done(hone_engine *e, engine_request *r, hone_finish finish, event_fn on_event, void *arg) {
-    const hone_event event = {
-        .kind = HONE_EVENT_DONE, .id = r->r.id, .finish = finish, .n_prompt = r->r.n_prompt, .n_output = r->n_output};
+    const hone_event event = {.kind = HONE_EVENT_DONE,
+                              .id = r->r.id,
+                              .finish = finish,
+                              .n_prompt = r->r.n_prompt,
+                              .n_output = r->n_output,
+                              .n_cached = r->n_cached};
     engine_end(e, r);
     on_event(arg, &event);
 }
@@ -220,16 +268,17 @@ static void report_done(hone_engine *e, engine_request *r, hone_finish finish, e
 static void report(hone_engine *e, engine_request *r, event_fn on_event, void *arg) {
     if (r->ended) return;
     r->n_done += r->n_row;
+    engine_commit(e, r);
     if (r->n_told < r->r.n_prompt) report_prompt(e, r, on_event, arg);
     if (r->r.want_embedding && !r->ended) report_embedding(e, r, on_event, arg);
     if (r->ended) return;
     if (r->logit_row >= 0) {
         const hone_event *event = &e->token_event[r->logit_row];
-        r->token[known(r)] = event->token;
+        r->token[engine_known(r)] = event->token;
         r->n_output++;
         on_event(arg, event);
     }
-    if (r->ended || r->n_done + (r->logit_row >= 0) < known(r)) return;
+    if (r->ended || r->n_done + (r->logit_row >= 0) < engine_known(r)) return;
     const hone_finish finish = finish_of(r);
     if (finish != HONE_FINISH_NONE) report_done(e, r, finish, on_event, arg);
 }
@@ -257,15 +306,18 @@ static void end_complete(hone_engine *e, event_fn on_event, void *arg) {
 bool hone_engine_step(hone_engine *e, event_fn on_event, void *arg) {
     e->stepping = true;
     end_complete(e, on_event, arg);
+    engine_bury(e); /* a callback may have cancelled */
     const uint32_t n_row = plan_rows(e);
     if (n_row) {
         bool wants_hidden = false;
         for (uint32_t i = 0; i < e->n_batch; i++)
             wants_hidden |= e->batch[i]->r.want_embedding || e->batch[i]->n_told < e->batch[i]->r.n_prompt;
+        const double from = hone_clock_seconds();
         hone_forward_run(e->forward, e->rows, n_row, e->views, e->n_batch, e->logits, wants_hidden ? e->hidden : NULL,
                          NULL, NULL);
         e->stats.steps++;
         hone_pool_run(e->pool, e->n_batch, sample_task, e); /* before the logits of prompts take their place */
+        hone_pace_observe(&e->pace, n_row, e->step_positions, hone_clock_seconds() - from);
         for (uint32_t i = 0; i < e->n_batch; i++) report(e, e->batch[i], on_event, arg);
     }
     e->stepping = false;

@@ -105,7 +105,8 @@ static void rig_open(rig *r, setting s) {
         .kv_bytes = s.pages * (uint64_t)(model->arch.n_layer *
                                          ((model->kernels->kv_page_bytes(HONE_KV_BF16, 2, 16) + 63) / 64 * 64)),
         .kv_type = HONE_KV_BF16,
-        .adapter_bytes = 1 << 20};
+        .adapter_bytes = 1 << 20,
+        .stall_percent = HONE_STALL_ANY};
     assert_int_equal(hone_engine_open(&r->e, model, r->pool, &cfg, NULL), HONE_OK);
     assert_int_equal(hone_engine_add_adapter(r->e, "one", tiny_adapter(model, 4, 9), NULL), HONE_OK);
     assert_int_equal(hone_engine_add_adapter(r->e, "two", tiny_adapter(model, 7, 10), NULL), HONE_OK);
@@ -189,7 +190,7 @@ static const answers *alone(void) {
 static void a_request_gives_the_same_alone_and_among_others(void **state) {
     (void)state;
     const setting settings[] = {
-        {1, 256, 17, 256}, {2, 32, 17, 256}, {3, 17, 17, 256}, {2, 64, 5, 256}, /* some wait for a place */
+        {1, 256, 17, 256},      {2, 32, 17, 256}, {3, 17, 17, 256}, {2, 64, 5, 256}, /* some wait for a place */
     };
     for (uint32_t i = 0; i < sizeof(settings) / sizeof(*settings); i++) {
         answers *a = calloc(1, sizeof(*a));

@@ -168,23 +168,26 @@ void controller_end(hone_generation *g, const hone_error *problem) {
 
 /* ---- Their way to copies ---- */
 
-/* Least work first.  A copy whose engine still has requests that it could not begin - no pages - gets no more. */
-static copy_link *choose(hone_component *m) {
-    copy_link *best = NULL;
+/* A copy that has the request's adapter, unless another has much less work; otherwise the one with least.  A copy whose
+ * engine still has requests that it could not begin - no pages - gets no more. */
+static copy_link *choose(hone_component *m, const hone_generation *g) {
+    copy_link *best = NULL, *home = NULL;
     const uint32_t room = queue_room(m), few = room - m->controller->cfg.engine.max_sequences;
     for (uint32_t i = 0; i < m->n_link; i++) {
         copy_link *l = &m->link[i];
-        if (l->ready && !l->leaving && !l->gone && l->n_running < room && l->stats.waiting <= few &&
-            (!best || l->n_running < best->n_running))
-            best = l;
+        if (!l->ready || l->leaving || l->gone || l->n_running >= room || l->stats.waiting > few) continue;
+        if (!best || l->n_running < best->n_running) best = l;
+        if (m->n_link > 1 && g->adapter[0] && link_has_adapter(l, g->adapter) &&
+            (!home || l->n_running < home->n_running))
+            home = l;
     }
-    return best;
+    return home && home->n_running <= best->n_running + few ? home : best;
 }
 
 void controller_pump(hone_component *m) {
     hone_generation *g;
     copy_link *l;
-    while ((g = queue_first(m)) && (l = choose(m))) {
+    while ((g = queue_first(m)) && (l = choose(m, g))) {
         hone_error err = {.position = HONE_NO_POSITION};
         queue_take(g);
         queue_put(g, l);
@@ -215,11 +218,18 @@ void controller_adapter_failed(copy_link *l, const char *digest, const hone_erro
     for (hone_generation *g = l->running.first; g;) {
         hone_generation *next = g->next;
         if (strcmp(g->adapter, digest) == 0) {
+            link_send_cancel(l, g->id); /* the copy may still hold it */
             controller_end(g, problem);
             next = l->running.first; /* the caller may have changed the list */
         }
         g = next;
     }
+}
+
+hone_generation *controller_user_of(const copy_link *l, const char *digest) {
+    hone_generation *g = l->running.first;
+    while (g && strcmp(g->adapter, digest) != 0) g = g->next;
+    return g;
 }
 
 /* ---- Components ---- */

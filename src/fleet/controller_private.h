@@ -119,6 +119,7 @@ void controller_fail(hone_component *m, const char *format, ...) __attribute__((
 void controller_end(hone_generation *g, const hone_error *problem);
 void controller_end_waiting(hone_component *m, const hone_error *problem);
 void controller_adapter_failed(copy_link *l, const char *digest, const hone_error *problem);
+hone_generation *controller_user_of(const copy_link *l, const char *digest); /* a request there with this adapter */
 
 /* queue.c */
 void queue_put(hone_generation *g, copy_link *at); /* at a copy, or (NULL) among those that wait, in its place */
@@ -133,6 +134,7 @@ void link_start(copy_link *l);
 void link_stop(copy_link *l, bool now); /* now: SIGKILL; otherwise STOP and let it finish */
 bool link_send_request(copy_link *l, hone_generation *g, hone_error *err);
 void link_send_cancel(copy_link *l, uint64_t id);
+bool link_has_adapter(const copy_link *l, const char *digest); /* resident there, or on its way */
 void link_free(copy_link *l);
 
 #endif

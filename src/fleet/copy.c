@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "fleet/copy_adapters.h"
 #include "fleet/protocol.h"
 #include "fleet/sandbox.h"
 
@@ -24,6 +25,7 @@ typedef struct {
     hone_model *model;
     hone_pool *pool;
     hone_engine *engine;
+    copy_adapters *adapters;
     hone_engine_stats told;
     int64_t told_at;
     bool stopping;
@@ -40,6 +42,9 @@ static hone_status flush(copy *c, hone_error *err) {
 }
 
 /* ---- Start ---- */
+
+static void submit(void *arg, const hone_engine_request *r);
+static void on_evicted(void *arg, const char *digest);
 
 static hone_status next_frame(copy *c, hone_frame *f, hone_error *err) {
     for (;;) {
@@ -81,6 +86,15 @@ static hone_status start(copy *c, hone_error *err) {
     if (wanted.kv_type) hello.engine.kv_type = wanted.kv_type;
     status = hone_engine_open(&c->engine, c->model, c->pool, &hello.engine, err);
     if (status != HONE_OK) return status;
+    hone_engine_on_evicted(c->engine, on_evicted, c);
+    const copy_adapters_config adapters = {.model = c->model,
+                                           .engine = c->engine,
+                                           .out = &c->out,
+                                           .submit = submit,
+                                           .arg = c,
+                                           .budget_bytes = hello.engine.adapter_bytes};
+    status = copy_adapters_open(&c->adapters, &adapters, err);
+    if (status != HONE_OK) return status;
     hone_engine_plan(&ready.plan, c->model, c->pool, &hello.engine);
     snprintf(ready.fingerprint, sizeof(ready.fingerprint), "fp_%.12s_%s_%s_%s", c->model->digest,
              c->model->kernels->name, c->model->precision == HONE_PRECISION_F32 ? "f32" : "serving",
@@ -91,64 +105,53 @@ static hone_status start(copy *c, hone_error *err) {
 
 /* ---- Frames from the controller ---- */
 
-static void on_adapter(copy *c, const char *digest) {
-    const int fd[2] = {hone_frame_take_fd(&c->in), hone_frame_take_fd(&c->in)};
-    hone_map map[2] = {{0}, {0}};
-    hone_error err = {.position = HONE_NO_POSITION};
-    hone_adapter *adapter = NULL;
-    hone_status status = HONE_OK;
-    if (fd[0] < 0 || fd[1] < 0)
-        status = hone_fail(&err, HONE_ERR_FORMAT, "adapter %.12s came without its two files", digest);
-    if (status == HONE_OK) status = hone_map_fd(&map[0], fd[0], "adapter_config.json", &err);
-    if (status == HONE_OK) status = hone_map_fd(&map[1], fd[1], "adapter_model.safetensors", &err);
-    if (status == HONE_OK)
-        status = hone_adapter_read_bytes(&adapter, map[0].data, map[0].bytes, map[1].data, map[1].bytes,
-                                         &c->model->arch, &err);
-    if (status == HONE_OK) status = hone_engine_add_adapter(c->engine, digest, adapter, &err);
-    for (int i = 0; i < 2; i++) {
-        hone_map_close(&map[i]);
-        if (fd[i] >= 0) close(fd[i]);
-    }
-    if (status == HONE_OK)
-        hone_frame_text(&c->out, HONE_FRAME_ADAPTER_READY, digest);
-    else
-        hone_frame_problem(&c->out, HONE_FRAME_ADAPTER_FAILED, digest, &err);
+/* A request that the engine refuses ends at once, with the reason; the copy goes on. */
+static void submit(void *arg, const hone_engine_request *r) {
+    copy *c = arg;
+    hone_error problem = {.position = HONE_NO_POSITION};
+    if (hone_engine_submit(c->engine, r, &problem) == HONE_OK) return;
+    const hone_event done = {
+        .kind = HONE_EVENT_DONE, .id = r->id, .finish = HONE_FINISH_ERROR, .n_prompt = r->n_prompt, .error = &problem};
+    size_t mark;
+    hone_frame_begin(&c->out, &mark);
+    hone_frame_put_event(&c->out, &done, 0);
+    hone_frame_end(&c->out, mark, HONE_FRAME_EVENTS);
 }
 
-/* A request that the engine refuses ends at once, with the reason; the copy goes on. */
 static hone_status on_request(copy *c, const hone_frame *f, hone_error *err) {
     hone_engine_request r;
     void *store;
-    hone_error problem = {.position = HONE_NO_POSITION};
     if (hone_frame_get_request(f, &r, &store) != HONE_OK) return hone_fail(err, HONE_ERR_FORMAT, "a broken REQUEST");
-    const hone_status status = hone_engine_submit(c->engine, &r, &problem);
-    if (status != HONE_OK) {
-        const hone_event done = {.kind = HONE_EVENT_DONE,
-                                 .id = r.id,
-                                 .finish = HONE_FINISH_ERROR,
-                                 .n_prompt = r.n_prompt,
-                                 .error = &problem};
-        size_t mark;
-        hone_frame_begin(&c->out, &mark);
-        hone_frame_put_event(&c->out, &done, 0);
-        hone_frame_end(&c->out, mark, HONE_FRAME_EVENTS);
-    }
+    if (copy_adapters_hold(c->adapters, &r, store)) return HONE_OK;
+    submit(c, &r);
     hone_free(store);
     return HONE_OK;
 }
 
+static void on_evicted(void *arg, const char *digest) {
+    copy *c = arg;
+    hone_frame_text(&c->out, HONE_FRAME_ADAPTER_GONE, digest);
+}
+
 static hone_status handle(copy *c, const hone_frame *f, hone_error *err) {
     char digest[HONE_DIGEST_TEXT];
+    int fd[2];
     uint64_t id;
     switch (f->type) {
     case HONE_FRAME_REQUEST: return on_request(c, f, err);
     case HONE_FRAME_CANCEL:
         if (hone_frame_get_id(f, &id) != HONE_OK) break;
-        hone_engine_cancel(c->engine, id);
+        if (!copy_adapters_cancel(c->adapters, id)) hone_engine_cancel(c->engine, id);
         return HONE_OK;
     case HONE_FRAME_ADAPTER:
         if (hone_frame_get_text(f, digest, sizeof(digest)) != HONE_OK) break;
-        on_adapter(c, digest);
+        fd[0] = hone_frame_take_fd(&c->in);
+        fd[1] = hone_frame_take_fd(&c->in);
+        copy_adapters_offer(c->adapters, digest, fd[0], fd[1]);
+        return HONE_OK;
+    case HONE_FRAME_PIN:
+        if (hone_frame_get_text(f, digest, sizeof(digest)) != HONE_OK) break;
+        copy_adapters_pin(c->adapters, digest);
         return HONE_OK;
     case HONE_FRAME_STOP: c->stopping = true; return HONE_OK;
     default: break;
@@ -191,11 +194,13 @@ static void tell_stats(copy *c, bool busy) {
 static hone_status serve(copy *c, hone_error *err) {
     bool busy = false;
     for (;;) {
-        if (c->stopping && !busy) return HONE_OK;
-        struct pollfd p = {.fd = c->socket, .events = POLLIN};
-        const int n = poll(&p, 1, busy ? 0 : -1);
+        if (c->stopping && !busy && !copy_adapters_busy(c->adapters)) return HONE_OK;
+        struct pollfd p[2] = {{.fd = c->socket, .events = POLLIN},
+                              {.fd = copy_adapters_fd(c->adapters), .events = POLLIN}};
+        const int n = poll(p, 2, busy ? 0 : -1);
         if (n < 0 && errno != EINTR) return hone_fail(err, HONE_ERR_IO, "poll: %s", strerror(errno));
-        if (n > 0) {
+        if (n > 0 && p[1].revents) busy = true; /* requests that waited for an adapter may come in now */
+        if (n > 0 && p[0].revents) {
             hone_status status = hone_frame_receive(&c->in, c->socket, err);
             if (status == HONE_ERR_CLOSED) return HONE_OK; /* nobody is left to tell anything */
             if (status != HONE_OK && status != HONE_ERR_FULL) return status;
@@ -207,6 +212,7 @@ static hone_status serve(copy *c, hone_error *err) {
             }
             if (status != HONE_ERR_FULL) return status;
         }
+        copy_adapters_turn(c->adapters);
         if (busy) busy = step(c);
         tell_stats(c, busy);
         const hone_status status = flush(c, err);
@@ -227,6 +233,7 @@ int hone_copy_run(int socket) {
         hone_frame_problem(&c.out, HONE_FRAME_FAILED, "", &err);
         flush(&c, &ignored);
     }
+    copy_adapters_close(c.adapters);
     hone_engine_close(c.engine);
     hone_pool_close(c.pool);
     hone_model_close(c.model);

@@ -90,9 +90,15 @@ static link_adapter *find_adapter(copy_link *l, const char *digest) {
     return NULL;
 }
 
-static bool send_adapter(copy_link *l, hone_generation *g, hone_error *err) {
+bool link_has_adapter(const copy_link *l, const char *digest) {
+    for (size_t i = 0; i < l->n_adapters; i++)
+        if (strcmp(l->adapters[i].digest, digest) == 0) return l->adapters[i].state != ADAPTER_FAILED;
+    return false;
+}
+
+static bool send_adapter(copy_link *l, const hone_generation *g, hone_error *err) {
     link_adapter *a = find_adapter(l, g->adapter);
-    if (a && a->state != ADAPTER_FAILED) return true;
+    if (a && (a->state == ADAPTER_SENT || a->state == ADAPTER_READY)) return true;
     const char *path[2] = {g->config_path, g->tensors_path};
     int fd[2] = {-1, -1};
     for (int i = 0; i < 2; i++) {
@@ -102,6 +108,7 @@ static bool send_adapter(copy_link *l, hone_generation *g, hone_error *err) {
             if (i) close(fd[0]);
             return false;
         }
+        posix_fadvise(fd[i], 0, 0, POSIX_FADV_WILLNEED); /* the disk begins before the copy asks */
     }
     outgoing *o = NULL;
     if (!a && hone_grow(&l->adapters, &l->cap_adapters, l->n_adapters, sizeof(*a))) a = &l->adapters[l->n_adapters];
@@ -207,6 +214,21 @@ void link_start(copy_link *l) {
 
 /* ---- Receiving ---- */
 
+/* A copy gave an adapter up, or has a request for one that it gave up before it knew of the request: it gets the files
+ * again where requests need them.  What was sent after the copy's word is on its way already. */
+static void gone(copy_link *l, const char *digest) {
+    link_adapter *a = find_adapter(l, digest);
+    if (!a || a->state == ADAPTER_SENT) return;
+    const hone_generation *g = controller_user_of(l, digest);
+    hone_error err = {.position = HONE_NO_POSITION};
+    *a = l->adapters[--l->n_adapters];
+    if (!g || send_adapter(l, g, &err)) {
+        if (g) event_add(l->writable, NULL);
+        return;
+    }
+    controller_adapter_failed(l, digest, &err);
+}
+
 static void take_event(void *arg, const hone_event *e) {
     copy_link *l = arg;
     hone_generation *g = controller_find(l->component->controller, e->id);
@@ -252,6 +274,10 @@ static hone_status take_frame(copy_link *l, const hone_frame *f) {
         if (hone_frame_get_text(f, digest, sizeof(digest)) != HONE_OK) return HONE_ERR_FORMAT;
         a = find_adapter(l, digest);
         if (a) a->state = ADAPTER_READY;
+        return HONE_OK;
+    case HONE_FRAME_ADAPTER_GONE:
+        if (hone_frame_get_text(f, digest, sizeof(digest)) != HONE_OK) return HONE_ERR_FORMAT;
+        gone(l, digest);
         return HONE_OK;
     case HONE_FRAME_ADAPTER_FAILED:
         if (hone_frame_get_problem(f, digest, sizeof(digest), &problem) != HONE_OK) return HONE_ERR_FORMAT;

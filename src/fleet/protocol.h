@@ -8,6 +8,7 @@
  *   controller -> copy                              copy -> controller
  *   HELLO    configuration; fd: tiles               READY    memory plan, fingerprint, sandbox
  *   ADAPTER  digest; fds: config, tensors           ADAPTER_READY digest | ADAPTER_FAILED digest, code, message
+ *   PIN      digest                                 ADAPTER_GONE digest: it made room, or a request waits for it
  *   REQUEST  hone_engine_request                           EVENTS   the events of one step
  *   CANCEL   id                                     STATS    after each step that changed them, at most 10 a second
  *   STOP     exit when nothing is left              FAILED   why the copy cannot go on; it exits next
@@ -29,12 +30,14 @@ typedef enum {
     HONE_FRAME_REQUEST,
     HONE_FRAME_CANCEL,
     HONE_FRAME_STOP,
+    HONE_FRAME_PIN,
     HONE_FRAME_READY = 64,
     HONE_FRAME_ADAPTER_READY,
     HONE_FRAME_ADAPTER_FAILED,
     HONE_FRAME_EVENTS,
     HONE_FRAME_STATS,
-    HONE_FRAME_FAILED
+    HONE_FRAME_FAILED,
+    HONE_FRAME_ADAPTER_GONE
 } hone_frame_type;
 
 typedef struct {
@@ -55,8 +58,9 @@ void hone_frame_end(hone_buf *out, size_t mark, hone_frame_type type);
 void hone_frame_hello(hone_buf *out, const hone_hello *h);
 void hone_frame_ready(hone_buf *out, const hone_ready *r);
 void hone_frame_request(hone_buf *out, const hone_engine_request *r);
-void hone_frame_id(hone_buf *out, hone_frame_type type, uint64_t id);        /* CANCEL */
-void hone_frame_text(hone_buf *out, hone_frame_type type, const char *text); /* ADAPTER, ADAPTER_READY */
+void hone_frame_id(hone_buf *out, hone_frame_type type, uint64_t id); /* CANCEL */
+void hone_frame_text(hone_buf *out, hone_frame_type type,
+                     const char *text); /* ADAPTER, PIN, ADAPTER_READY, ADAPTER_GONE */
 void hone_frame_problem(hone_buf *out, hone_frame_type type, const char *about, const hone_error *e);
 void hone_frame_stats(hone_buf *out, const hone_engine_stats *s);
 

@@ -11,6 +11,7 @@
 
 enum {
     SHORT = 64, /* gemm.c's NT_SHORT: up to it a sum over k is one chain */
+    RANKS = 16, /* rows of a that stay in the first cache while rows of x pass */
     PANELS = 4  /* of up's block */
 };
 
@@ -68,10 +69,15 @@ INLINE void down_block(const hone_dtype t, const int rows, uint32_t left, uint32
 INLINE void down(const hone_dtype t, uint32_t m, uint32_t r, uint32_t k, const float *x, size_t ldx, const uint8_t *a,
                  float *ax, size_t ldax) {
     const size_t row = (t == HONE_F32 ? 4ul : 2ul) * k;
-    for (uint32_t j = 0; j < r; j += 4) {
+    for (uint32_t at = 0; at < r; at += RANKS) {
+        const uint32_t end = at + RANKS < r ? at + RANKS : r;
         uint32_t i = 0;
-        for (; i + 4 <= m; i += 4) down_block(t, 4, r - j, k, x + ldx * i, ldx, a + row * j, ax + ldax * i + j, ldax);
-        for (; i < m; i++) down_block(t, 1, r - j, k, x + ldx * i, ldx, a + row * j, ax + ldax * i + j, ldax);
+        for (; i + 4 <= m; i += 4)
+            for (uint32_t j = at; j < end; j += 4)
+                down_block(t, 4, r - j, k, x + ldx * i, ldx, a + row * j, ax + ldax * i + j, ldax);
+        for (; i < m; i++)
+            for (uint32_t j = at; j < end; j += 4)
+                down_block(t, 1, r - j, k, x + ldx * i, ldx, a + row * j, ax + ldax * i + j, ldax);
     }
 }
 

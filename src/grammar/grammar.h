@@ -4,12 +4,12 @@
  * of byte strings that the rules derive: there is no separate lexer and no longest-match rule, so nothing can be
  * refused or accepted by accident of tokenising.
  *
- * The source text that travels between controller and copy is GBNF (llama.cpp's grammars/README.md) with three additions:
- *     %json{...}      the texts of a JSON value valid under this JSON Schema (schema.h)
- *     %regex"..."     the texts that this ECMA-262 pattern matches as a whole (a GBNF string literal)
- *     %token"..."     the special token that is written so (a GBNF string literal), and never the same text spelled with
- *                     ordinary tokens: the bytes HONE_TOKEN_MARK text HONE_TOKEN_MARK, as in the vocabulary (matcher.h)
- * so one language says everything: root ::= "<tool_call>" %json{"type": "object"} "</tool_call>".
+ * The source text that travels between controller and copy is GBNF (llama.cpp's grammars/README.md) with three
+ * additions: %json{...}      the texts of a JSON value valid under this JSON Schema (schema.h) %regex"..."     the
+ * texts that this ECMA-262 pattern matches as a whole (a GBNF string literal) %token"..."     the special token that is
+ * written so (a GBNF string literal), and never the same text spelled with ordinary tokens: the bytes HONE_TOKEN_MARK
+ * text HONE_TOKEN_MARK, as in the vocabulary (matcher.h) so one language says everything: root ::= "<tool_call>"
+ * %json{"type": "object"} "</tool_call>".
  *
  * Limits: bytes of source, rules, nodes, repetitions; over one HONE_ERR_LIMIT.  Hostile input costs time that is
  * bounded. */
@@ -25,7 +25,8 @@ typedef uint32_t hone_gx; /* an expression: terminal, sequence, choice or rule *
 
 #define HONE_GX_FAIL UINT32_MAX
 
-#define HONE_TOKEN_MARK 0xffu /* the byte around a special token's text: no UTF-8 holds it, so text never matches it */
+#define HONE_TOKEN_MARK 0xffu /* the byte around a special token's text: no UTF-8 holds it, so text never matches it   \
+                               */
 
 /* ---- From source ---- */
 

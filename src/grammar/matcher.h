@@ -13,8 +13,8 @@
 typedef struct hone_vocabulary hone_vocabulary;
 
 /* bytes of token i: text[offset[i] .. offset[i + 1]); an empty one is never allowed.  A special token (one that a
- * decoder leaves out) is HONE_TOKEN_MARK, its text, HONE_TOKEN_MARK: only a grammar that names it with %token allows it.
- * Copied.  end[n_end]: the tokens that may follow a complete text: end of turn. */
+ * decoder leaves out) is HONE_TOKEN_MARK, its text, HONE_TOKEN_MARK: only a grammar that names it with %token allows
+ * it. Copied.  end[n_end]: the tokens that may follow a complete text: end of turn. */
 hone_status hone_vocabulary_open(hone_vocabulary **out, uint32_t n, const uint32_t *offset, const uint8_t *text,
                                  const int32_t *end, uint32_t n_end, hone_error *err);
 void hone_vocabulary_close(hone_vocabulary *v);

@@ -1,5 +1,11 @@
 /* pool.c - the team of threads; the contract is in pool.h.
- * Order: types, taking tasks, workers, open and close, run. */
+ *
+ * The tasks of a round lie in one range for each thread, which takes its own first and then from the others: what a
+ * thread reads is in one piece, and one that is late or lost its core holds up no more than the task in its hands.  A
+ * range is one word, next task and end, so that a claim says by itself whether it is good, whatever round the thread
+ * believed to be in; what belongs to a round stays as it is until all of its tasks are done.
+ *
+ * Order: types, taking tasks, waiting, workers, open and close, run. */
 #include "base/pool.h"
 
 #include <immintrin.h>
@@ -21,15 +27,19 @@ typedef struct {
     uint32_t index;
 } worker;
 
+typedef struct {
+    _Alignas(64) _Atomic uint64_t range; /* end << 32 | next task nobody took */
+    _Alignas(64) _Atomic(const uint8_t *) ahead;
+    _Atomic size_t ahead_bytes;
+} place;
+
 struct hone_pool {
     uint32_t n_threads;
     void (*fn)(void *, uint32_t, uint32_t);
     void *arg;
-    uint32_t n_tasks;
-    /* Round number; workers sleep on it.  A release store publishes fn, arg and n_tasks. */
-    _Alignas(64) _Atomic uint32_t round;
-    _Alignas(64) _Atomic uint32_t next;     /* next task nobody took */
-    _Alignas(64) _Atomic uint32_t working;  /* workers still inside this round; the caller waits for 0 */
+    place *places;                          /* [n_threads]; storing a range publishes fn and arg */
+    _Alignas(64) _Atomic uint32_t round;    /* workers sleep on it */
+    _Alignas(64) _Atomic uint32_t left;     /* tasks not done yet; the caller waits for 0 */
     _Alignas(64) _Atomic uint32_t sleeping; /* workers in futex_wait, so that a round may skip the system call */
     _Atomic uint32_t stop;
     worker *workers; /* [n_threads - 1] */
@@ -44,22 +54,44 @@ static void futex_wake_all(_Atomic uint32_t *word) {
 }
 
 static void take_tasks(hone_pool *p, uint32_t thread) {
-    const uint32_t n = p->n_tasks;
-    for (;;) {
-        const uint32_t task = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
-        if (task >= n) return;
-        p->fn(p->arg, task, thread);
+    for (uint32_t i = 0; i < p->n_threads; i++) {
+        place *from = &p->places[(thread + i) % p->n_threads];
+        uint32_t done = 0;
+        for (;; done++) {
+            const uint64_t seen = atomic_load_explicit(&from->range, memory_order_relaxed);
+            if ((uint32_t)seen >= seen >> 32) break; /* nothing to claim: the line stays shared */
+            const uint64_t claim = atomic_fetch_add_explicit(&from->range, 1, memory_order_acquire);
+            if ((uint32_t)claim >= claim >> 32) break;
+            p->fn(p->arg, (uint32_t)claim, thread);
+        }
+        /* release: what our tasks wrote is visible to the caller that sees 0 */
+        if (done && atomic_fetch_sub_explicit(&p->left, done, memory_order_acq_rel) == done) futex_wake_all(&p->left);
     }
+}
+
+/* One turn of waiting: a pause, and two lines of what this thread will read next. */
+typedef struct {
+    const uint8_t *from;
+    size_t at;
+} fetcher;
+
+static void wait_turn(place *own, fetcher *f) {
+    const uint8_t *from = atomic_load_explicit(&own->ahead, memory_order_relaxed);
+    const size_t bytes = atomic_load_explicit(&own->ahead_bytes, memory_order_relaxed);
+    if (from != f->from) *f = (fetcher){from, 0};
+    for (int i = 0; i < 2 && f->at < bytes; i++, f->at += 64) _mm_prefetch((const char *)from + f->at, _MM_HINT_T1);
+    _mm_pause();
 }
 
 static void *work(void *arg) {
     worker *w = arg;
     hone_pool *p = w->pool;
     uint32_t seen = 0;
+    fetcher ahead = {NULL, 0};
     for (;;) {
         uint32_t round = atomic_load_explicit(&p->round, memory_order_acquire);
         for (int i = 0; round == seen && i < SPIN; i++) {
-            _mm_pause();
+            wait_turn(&p->places[w->index], &ahead);
             round = atomic_load_explicit(&p->round, memory_order_acquire);
         }
         while (round == seen) {
@@ -72,8 +104,6 @@ static void *work(void *arg) {
         seen = round;
         if (atomic_load_explicit(&p->stop, memory_order_relaxed)) return NULL;
         take_tasks(p, w->index);
-        /* release: results of our tasks are visible to the caller that sees the count fall */
-        if (atomic_fetch_sub_explicit(&p->working, 1, memory_order_release) == 1) futex_wake_all(&p->working);
     }
 }
 
@@ -92,6 +122,11 @@ hone_status hone_pool_open(hone_pool **out, uint32_t n_threads, hone_error *err)
     hone_pool *p = hone_alloc_aligned(1, sizeof(*p));
     if (!p) return hone_fail(err, HONE_ERR_NOMEM, "no memory for a thread pool");
     *p = (hone_pool){.n_threads = n_threads};
+    if (!(p->places = hone_alloc_aligned(n_threads, sizeof(*p->places)))) {
+        hone_pool_close(p);
+        return hone_fail(err, HONE_ERR_NOMEM, "no memory for a thread pool");
+    }
+    for (uint32_t i = 0; i < n_threads; i++) p->places[i] = (place){0};
     if (n_threads > 1 && !(p->workers = hone_zalloc(n_threads - 1, sizeof(*p->workers)))) {
         hone_pool_close(p);
         return hone_fail(err, HONE_ERR_NOMEM, "no memory for a thread pool");
@@ -119,12 +154,19 @@ void hone_pool_close(hone_pool *p) {
     atomic_store(&p->stop, 1);
     begin_round(p);
     for (uint32_t i = 0; i < p->n_started; i++) pthread_join(p->workers[i].thread, NULL);
+    hone_free(p->places);
     hone_free(p->workers);
     hone_free(p);
 }
 
 uint32_t hone_pool_threads(const hone_pool *p) {
     return p ? p->n_threads : 1;
+}
+
+void hone_pool_ahead(hone_pool *p, uint32_t thread, const void *data, size_t bytes) {
+    if (!p || p->n_threads == 1) return;
+    atomic_store_explicit(&p->places[thread].ahead_bytes, bytes, memory_order_relaxed);
+    atomic_store_explicit(&p->places[thread].ahead, data, memory_order_relaxed);
 }
 
 void hone_pool_run(hone_pool *p, uint32_t n_tasks, void (*fn)(void *, uint32_t, uint32_t), void *arg) {
@@ -134,18 +176,21 @@ void hone_pool_run(hone_pool *p, uint32_t n_tasks, void (*fn)(void *, uint32_t, 
     }
     p->fn = fn;
     p->arg = arg;
-    p->n_tasks = n_tasks;
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&p->working, p->n_threads - 1, memory_order_relaxed);
+    atomic_store_explicit(&p->left, n_tasks, memory_order_relaxed);
+    for (uint32_t i = 0; i < p->n_threads; i++) {
+        const uint64_t from = (uint64_t)n_tasks * i / p->n_threads, to = (uint64_t)n_tasks * (i + 1) / p->n_threads;
+        atomic_store_explicit(&p->places[i].range, to << 32 | from, memory_order_release);
+    }
     begin_round(p);
     take_tasks(p, 0);
-    uint32_t left = atomic_load_explicit(&p->working, memory_order_acquire);
+    fetcher ahead = {NULL, 0};
+    uint32_t left = atomic_load_explicit(&p->left, memory_order_acquire);
     for (int i = 0; left && i < SPIN; i++) {
-        _mm_pause();
-        left = atomic_load_explicit(&p->working, memory_order_acquire);
+        wait_turn(&p->places[0], &ahead);
+        left = atomic_load_explicit(&p->left, memory_order_acquire);
     }
     while (left) {
-        futex_wait(&p->working, left);
-        left = atomic_load_explicit(&p->working, memory_order_acquire);
+        futex_wait(&p->left, left);
+        left = atomic_load_explicit(&p->left, memory_order_acquire);
     }
 }

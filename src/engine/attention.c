@@ -118,13 +118,18 @@ size_t forward_attention_bytes(const hone_model *model, hone_kv_type kv_type, ui
 typedef struct {
     hone_forward *f;
     hone_attention at;
-    uint32_t chunk, n_group; /* rows of a task; kv heads are cut into so many groups */
+    uint32_t chunk, n_group, n_chunk; /* rows of a task; kv heads are cut into so many groups */
 } attention_job;
 
 static void attention_task(void *arg, uint32_t task, uint32_t thread) {
     const attention_job *job = arg;
     const hone_forward *f = job->f;
-    const uint32_t row0 = task / job->n_group * job->chunk, group = task % job->n_group;
+    /* Later rows of a prompt cost more: each thread's part of the tasks (pool.h) goes over all chunks, from the last.
+     */
+    const uint32_t n_task = job->n_chunk * job->n_group, per_thread = (n_task + f->n_threads - 1) / f->n_threads;
+    const uint32_t turn = task % per_thread * f->n_threads + task / per_thread;
+    if (turn >= n_task) return;
+    const uint32_t row0 = (job->n_chunk - 1 - turn / job->n_group) * job->chunk, group = turn % job->n_group;
     const uint32_t row1 = row0 + job->chunk < f->m ? row0 + job->chunk : f->m;
     const uint32_t g = job->at.n_kv_head;
     f->kernels->attention(&job->at, row0, row1, g * group / job->n_group, g * (group + 1) / job->n_group,
@@ -153,7 +158,9 @@ void forward_attention(hone_forward *f, const forward_layer *layer) {
         job.chunk = (f->m + want - 1) / want;
         if (job.chunk > MAX_CHUNK_ROWS) job.chunk = MAX_CHUNK_ROWS;
         n_chunk = (f->m + job.chunk - 1) / job.chunk;
-        if (n_chunk < want) job.n_group = job.at.n_kv_head;
+        if (n_chunk < 4 * want) job.n_group = job.at.n_kv_head;
     }
-    hone_pool_run(f->pool, n_chunk * job.n_group, attention_task, &job);
+    job.n_chunk = n_chunk;
+    const uint32_t per_thread = (n_chunk * job.n_group + f->n_threads - 1) / f->n_threads;
+    hone_pool_run(f->pool, per_thread * f->n_threads, attention_task, &job);
 }

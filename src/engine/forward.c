@@ -94,6 +94,7 @@ static void lay_out(hone_forward *f, carver *c) {
     f->pages = carve(c, m, sizeof(*f->pages));
     f->pos = carve(c, m, sizeof(*f->pos));
     f->own_rows = carve(c, m, sizeof(*f->own_rows));
+    f->last_rows = carve(c, m, sizeof(*f->last_rows));
     f->origin = carve(c, m, sizeof(*f->origin));
     f->group = carve(c, m, sizeof(*f->group));
     f->group_at = carve(c, m + 1, sizeof(*f->group_at));
@@ -325,9 +326,44 @@ static void place_layer(hone_forward *f, uint32_t l, forward_layer *out) {
     if (t->up) out->up = t->up;
 }
 
+static void find_segments(hone_forward *f);
+
+/* The last layer's output is read for rows with logits alone: the others have stored their keys and values by now, and
+ * the rest moves to the front. */
+static void keep_logit_rows(hone_forward *f, const forward_layer *layer) {
+    const hone_arch *a = &f->model->arch;
+    const size_t d = a->width, wq = (size_t)a->n_head * a->head_dim;
+    uint32_t n = 0;
+    for (uint32_t r = 0; r < f->m; r++) {
+        if (f->rows[r].logit_row < 0) continue;
+        if (n != r) {
+            memcpy(layer->x + n * d, layer->x + r * d, d * sizeof(float));
+            memcpy(f->q + n * wq, f->q + r * wq, wq * sizeof(float));
+            f->pos[n] = f->pos[r];
+        }
+        f->last_rows[n++] = f->rows[r];
+    }
+    f->rows = f->last_rows;
+    f->m = n;
+    find_segments(f);
+}
+
+/* The weights of the stage after down: the next layer's, or the head's. */
+static void ahead_of_layer(hone_forward *f, const forward_layer *layer) {
+    const hone_linear *qkv[3], *head = &f->model->head;
+    if (layer->l + 1 == f->model->arch.n_layer) {
+        forward_ahead(f, &head, 1, FORWARD_HEAD);
+        return;
+    }
+    for (uint32_t i = 0; i < 3; i++) qkv[i] = &layer->layer[1].linear[HONE_MOD_Q + i];
+    forward_ahead(f, qkv, 3, FORWARD_QKV);
+}
+
 static void run_layer(hone_forward *f, const forward_layer *layer) {
     const hone_arch *a = &f->model->arch;
     const hone_linear *lin = layer->layer->linear;
+    const hone_linear *const mlp[2] = {&lin[a->mlp_gated ? HONE_MOD_GATE : HONE_MOD_UP], &lin[HONE_MOD_UP]};
+    const hone_linear *const o = &lin[HONE_MOD_O], *const down = &lin[HONE_MOD_DOWN];
     forward_stage s;
     stage_job job = {.f = f, .layer = layer, .next = &s};
 
@@ -337,13 +373,17 @@ static void run_layer(hone_forward *f, const forward_layer *layer) {
     forward_stage_add(&s, &lin[HONE_MOD_K], HONE_MOD_K, layer->k);
     forward_stage_add(&s, &lin[HONE_MOD_V], HONE_MOD_V, layer->v);
     forward_rows(f, f->m, open_attention_rows, &job);
+    forward_ahead(f, &o, 1, FORWARD_PLAIN);
     forward_stage_run(&s);
     forward_positions(f, layer);
+    if (layer->l + 1 == a->n_layer && !f->every_row) keep_logit_rows(f, layer);
+    if (f->m == 0) return;
     forward_attention(f, layer);
 
     forward_stage_init(&s, f, layer, layer->attn, f->m);
     forward_stage_add(&s, &lin[HONE_MOD_O], HONE_MOD_O, layer->attn_out);
     forward_rows(f, f->m, lay_rows, &job);
+    forward_ahead(f, mlp, 2, FORWARD_MLP);
     forward_stage_run(&s);
 
     forward_stage_init(&s, f, layer, mlp_input(f, layer), f->m);
@@ -352,11 +392,13 @@ static void run_layer(hone_forward *f, const forward_layer *layer) {
     if (a->mlp_gated) forward_stage_add(&s, &lin[HONE_MOD_GATE], HONE_MOD_GATE, layer->gate);
     forward_stage_add(&s, &lin[HONE_MOD_UP], HONE_MOD_UP, layer->up);
     forward_rows(f, f->m, open_mlp_rows, &job);
+    forward_ahead(f, &down, 1, FORWARD_PLAIN);
     forward_stage_run(&s);
 
     forward_stage_init(&s, f, layer, f->mlp, f->m);
     forward_stage_add(&s, &lin[HONE_MOD_DOWN], HONE_MOD_DOWN, layer->mlp_out);
     forward_rows(f, f->m, lay_rows, &job);
+    ahead_of_layer(f, layer);
     forward_stage_run(&s);
     forward_rows(f, f->m, close_mlp_rows, &job);
 }
@@ -463,6 +505,7 @@ void hone_forward_run(hone_forward *f, const hone_row *rows, uint32_t m, const h
     f->seqs = seqs;
     f->tape = tape;
     f->dropout = dropout;
+    f->every_row = tape || hidden;
     group_rows(f, rows);
     rows = f->rows;
     for (uint32_t r = 0; r < m; r++) f->pos[r] = rows[r].position;
@@ -480,6 +523,8 @@ void hone_forward_run(hone_forward *f, const hone_row *rows, uint32_t m, const h
 
     const float *x = layer.x_next;
     uint32_t n_logit = 0;
+    rows = f->rows;
+    m = f->m;
     for (uint32_t r = 0; r < m; r++) n_logit += rows[r].logit_row >= 0;
     float *out = tape ? tape->final_out : hidden && f->permuted ? f->h : hidden;
     if (out) { /* every row is normed; the head reads from there */

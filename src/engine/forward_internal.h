@@ -48,6 +48,7 @@ struct hone_forward {
     uint32_t *pos;                /* [m] */
     /* Rows by adapter. */
     hone_row *own_rows;                /* [m] rows in that order, when the caller's is another */
+    hone_row *last_rows;               /* [m] rows that go through the whole of the last layer */
     uint32_t *origin;                  /* [m] their places in the caller's */
     uint32_t *group;                   /* [m] */
     uint32_t *group_at;                /* [m + 1] */
@@ -64,6 +65,7 @@ struct hone_forward {
     const hone_row *rows;
     const hone_seq_view *seqs;
     uint32_t m;
+    bool every_row; /* what the last layer leaves is wanted for all rows */
     hone_tape *tape;
     const hone_dropout *dropout;
 };
@@ -127,6 +129,9 @@ void forward_lora_up(const hone_kernels *k, const hone_lora *lora, uint32_t m, c
 
 /* A x of the adapters, then the products, each spread over the pool. */
 void forward_stage_run(const forward_stage *s);
+
+/* Tells waiting threads which weights the next stage will read. */
+void forward_ahead(hone_forward *f, const hone_linear *const *linear, uint32_t n_item, forward_tail tail);
 
 /* fn for ranges of rows that begin at multiples of 16, spread over the pool when there are many. */
 void forward_rows(hone_forward *f, uint32_t m, void (*fn)(void *arg, uint32_t row0, uint32_t row1, uint32_t thread),

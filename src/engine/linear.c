@@ -8,7 +8,7 @@
  * of its own, whose tasks are (run, matrix, range of ranks): with many adapters in a step memory is what binds, and all
  * threads read.
  *
- * Order: cutting rows, building a stage, laying inputs, A x, B (A x), one task, the dispatch. */
+ * Order: cutting rows, building a stage, laying inputs, A x, B (A x), one task, the dispatch, what comes next. */
 #include <string.h>
 
 #include "base/random.h"
@@ -22,6 +22,10 @@
 #define FEW_ROWS 16u
 /* More tasks than threads, so that a thread that was held up does not hold up the rest. */
 #define TASKS_PER_THREAD 4u
+/* A task of the MLP writes gate, up and their product and reads the first two again: this much stays in the cache. */
+#define MLP_TASK_BYTES (256u << 10)
+/* What a waiting thread fetches of the next weights; with more rows than FEW_ROWS arithmetic binds, not memory. */
+#define AHEAD_BYTES (192u << 10)
 /* Matrices A of so few elements cost less than waking another core. */
 #define FEW_ELEMENTS (32u << 10)
 /* Up to this rank gemm_nt sums as one chain over the rank, as laid matrices are summed whatever their rank. */
@@ -351,6 +355,26 @@ void forward_stage_run(const forward_stage *s) {
     else
         for (uint32_t i = 0; i < s->n_item; i++) job.panels += ceil_div(s->item[i].linear->w.n, HONE_PANEL);
     const uint32_t want = s->f->n_threads == 1 ? 1 : s->f->n_threads * TASKS_PER_THREAD;
-    job.n_range = min_u32(job.panels, max_u32(1, ceil_div(want, job.n_block)));
+    job.n_range = max_u32(1, ceil_div(want, job.n_block));
+    if (s->tail == FORWARD_MLP && s->f->n_threads > 1) {
+        const uint32_t rows = min_u32(s->block_rows, s->m), bytes = rows * HONE_PANEL * 3 * (uint32_t)sizeof(float);
+        job.n_range = max_u32(job.n_range, ceil_div(job.panels, max_u32(1, MLP_TASK_BYTES / bytes)));
+    }
+    job.n_range = min_u32(job.n_range, job.panels);
     hone_pool_run(s->f->pool, job.n_block * job.n_range, product_task, &job);
+}
+
+/* Each thread begins with its part of the panels; the tail says how items share tasks (product_task). */
+void forward_ahead(hone_forward *f, const hone_linear *const *linear, uint32_t n_item, forward_tail tail) {
+    if (f->m > FEW_ROWS || f->n_threads == 1) return;
+    uint32_t panels = 0;
+    for (uint32_t i = 0; i < (tail == FORWARD_MLP ? 1 : n_item); i++) panels += ceil_div(linear[i]->w.n, HONE_PANEL);
+    for (uint32_t t = 0; t < f->n_threads; t++) {
+        uint32_t first = (uint32_t)((uint64_t)panels * t / f->n_threads), i = 0;
+        for (; i + 1 < n_item && first >= ceil_div(linear[i]->w.n, HONE_PANEL); i++)
+            first -= ceil_div(linear[i]->w.n, HONE_PANEL);
+        const hone_weight *w = &linear[i]->w;
+        const size_t from = w->bytes / ceil_div(w->n, HONE_PANEL) * first, rest = w->bytes - from;
+        hone_pool_ahead(f->pool, t, (const uint8_t *)w->data + from, rest < AHEAD_BYTES ? rest : AHEAD_BYTES);
+    }
 }

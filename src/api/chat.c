@@ -178,52 +178,62 @@ static json_t *logprobs_object(const api_call *call, const api_choice *c, size_t
 
 /* ---- Streams ---- */
 
-static void chunk_head(const api_call *call, hone_buf *out) {
-    char fingerprint[64];
-    const char *fp = api_call_fingerprint(call, fingerprint);
-    hone_buf_format(out, "{\"id\":\"%s\",\"object\":\"chat.completion.chunk\",\"created\":%lld,\"model\":", call->id,
-                    (long long)call->created);
-    hone_buf_json_string(out, call->target.version, strlen(call->target.version));
-    hone_buf_format(out, ",\"service_tier\":\"%s\",\"system_fingerprint\":", call->tier);
-    if (fp)
-        hone_buf_json_string(out, fp, strlen(fp));
-    else
-        hone_buf_text(out, "null");
+/* What every event of a stream begins with; written once, as nothing of it changes after the first token. */
+static void chunk_head(api_call *call, hone_buf *out) {
+    if (call->head.n == 0) {
+        hone_buf *head = &call->head;
+        char fingerprint[64];
+        const char *fp = api_call_fingerprint(call, fingerprint);
+        hone_buf_format(head,
+                        "{\"id\":\"%s\",\"object\":\"chat.completion.chunk\",\"created\":%lld,\"model\":", call->id,
+                        (long long)call->created);
+        hone_buf_json_string(head, call->target.version, strlen(call->target.version));
+        hone_buf_format(head, ",\"service_tier\":\"%s\",\"system_fingerprint\":", call->tier);
+        if (fp)
+            hone_buf_json_string(head, fp, strlen(fp));
+        else
+            hone_buf_text(head, "null");
+    }
+    hone_buf_add(out, hone_buf_str(&call->head), call->head.n);
+    if (call->head.failed) out->failed = true;
 }
 
 /* One event for one choice; role, text and finish may be NULL. */
 static void send_chunk(api_call *call, api_choice *c, const char *role, const char *text, size_t n,
                        const char *finish) {
     const chat *own = call->own;
-    hone_buf out = {0};
+    hone_buf *out = &call->chunk;
+    hone_buf_clear(out);
     if (!call->streaming) {
         hone_sse_begin(call->req);
         call->streaming = true;
     }
-    chunk_head(call, &out);
-    hone_buf_format(&out, ",\"choices\":[{\"index\":%u,\"delta\":{", c->index);
-    if (role) hone_buf_format(&out, "\"role\":\"%s\",\"content\":\"\",\"refusal\":null", role);
+    chunk_head(call, out);
+    if (c->index == 0)
+        hone_buf_text(out, ",\"choices\":[{\"index\":0,\"delta\":{");
+    else
+        hone_buf_format(out, ",\"choices\":[{\"index\":%u,\"delta\":{", c->index);
+    if (role) hone_buf_format(out, "\"role\":\"%s\",\"content\":\"\",\"refusal\":null", role);
     if (text) {
-        hone_buf_text(&out, "\"content\":");
-        hone_buf_json_string(&out, text, n);
+        hone_buf_text(out, "\"content\":");
+        hone_buf_json_string(out, text, n);
     }
-    hone_buf_text(&out, "},\"logprobs\":");
+    hone_buf_text(out, "},\"logprobs\":");
     json_t *lp = own->logprobs && (text || c->n_told < c->n_token) && !role
                      ? logprobs_object(call, c, c->n_told, c->n_token)
                      : NULL;
     if (lp)
-        hone_json_write(lp, &out);
+        hone_json_write(lp, out);
     else
-        hone_buf_text(&out, "null");
+        hone_buf_text(out, "null");
     if (lp) c->n_told = c->n_token;
     json_decref(lp);
     if (finish)
-        hone_buf_format(&out, ",\"finish_reason\":\"%s\"}]", finish);
+        hone_buf_format(out, ",\"finish_reason\":\"%s\"}]", finish);
     else
-        hone_buf_text(&out, ",\"finish_reason\":null}]");
-    hone_buf_text(&out, call->include_usage ? ",\"usage\":null}" : "}");
-    hone_sse_event(call->req, NULL, hone_buf_str(&out), out.n);
-    hone_buf_free(&out);
+        hone_buf_text(out, ",\"finish_reason\":null}]");
+    hone_buf_text(out, call->include_usage ? ",\"usage\":null}" : "}");
+    hone_sse_event(call->req, NULL, hone_buf_str(out), out->n);
 }
 
 static void begin_choice(api_call *call, api_choice *c) {

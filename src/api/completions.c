@@ -142,12 +142,46 @@ static json_t *logprobs_object(const api_call *call, const api_choice *c, bool w
 
 /* ---- Streams ---- */
 
+/* An event after the choice's first, without log-probabilities: written by hand, there is one for each token. */
+static void send_text(api_call *call, const api_choice *c, const char *text, size_t n, const char *finish) {
+    const completions *own = call->own;
+    if (call->head.n == 0) {
+        char fingerprint[64];
+        const char *fp = api_call_fingerprint(call, fingerprint);
+        hone_buf_format(&call->head,
+                        "{\"id\":\"%s\",\"object\":\"text_completion\",\"created\":%lld,\"model\":", call->id,
+                        (long long)call->created);
+        hone_buf_json_string(&call->head, call->target.version, strlen(call->target.version));
+        if (fp) {
+            hone_buf_text(&call->head, ",\"system_fingerprint\":");
+            hone_buf_json_string(&call->head, fp, strlen(fp));
+        }
+    }
+    hone_buf *out = &call->chunk;
+    hone_buf_clear(out);
+    hone_buf_add(out, hone_buf_str(&call->head), call->head.n);
+    hone_buf_format(
+        out, ",\"choices\":[{\"index\":%u,\"text\":", c->index / own->best_of * own->n + c->index % own->best_of);
+    hone_buf_json_string(out, text, n);
+    hone_buf_text(out, ",\"logprobs\":null,\"finish_reason\":");
+    if (finish)
+        hone_buf_format(out, "\"%s\"}]", finish);
+    else
+        hone_buf_text(out, "null}]");
+    hone_buf_text(out, call->include_usage ? ",\"usage\":null}" : "}");
+    hone_sse_event(call->req, NULL, hone_buf_str(out), out->n);
+}
+
 static void send_chunk(api_call *call, api_choice *c, const char *text, size_t n, const char *finish) {
     completions *own = call->own;
     char fingerprint[64];
     if (!call->streaming) {
         hone_sse_begin(call->req);
         call->streaming = true;
+    }
+    if (own->begun[c->index] && !own->logprobs) {
+        send_text(call, c, text, n, finish);
+        return;
     }
     hone_buf words = {0}, out = {0};
     if (!own->begun[c->index]) hone_buf_text(&words, echo_of(own, c));

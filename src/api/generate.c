@@ -3,6 +3,7 @@
 #include "api/generate.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +35,8 @@ void api_call_free(api_call *call) {
     }
     hone_free(call->choice);
     for (uint32_t i = 0; i < call->n_stop; i++) hone_free(call->stop[i]);
+    hone_buf_free(&call->head);
+    hone_buf_free(&call->chunk);
     hone_free(call->bias_token);
     hone_free(call->bias_value);
     api_target_free(&call->target);
@@ -332,7 +335,10 @@ static void on_token(api_choice *c, const hone_event *e) {
     api_call *call = c->call;
     const double now = hone_clock_seconds();
     if (call->first_token == 0) call->first_token = now;
-    if (c->last_token != 0) api_metrics_gap(call->api, call->target.version, now - c->last_token);
+    if (c->last_token != 0) {
+        if (!call->gaps) call->gaps = api_metrics_gaps(call->api, call->target.version);
+        hone_series_observe(call->gaps, now - c->last_token);
+    }
     c->last_token = now;
     c->n_output++;
     c->sum_logprob += (double)e->logprob;
@@ -482,8 +488,6 @@ json_t *api_call_usage(const api_call *call) {
 }
 
 const char *api_call_fingerprint(const api_call *call, char text[64]) {
-    hone_component_status s;
-    hone_component_get_status(call->target.base->component, &s);
-    memcpy(text, s.fingerprint, sizeof(s.fingerprint));
+    snprintf(text, 64, "%s", hone_component_fingerprint(call->target.base->component));
     return text[0] ? text : NULL;
 }

@@ -79,6 +79,8 @@ struct api_call {
     char id[HONE_ID_MAX];
     int64_t created;
     double started, first_token;
+    hone_series *gaps;    /* where times between tokens are counted; NULL before the first */
+    hone_buf head, chunk; /* of a stream's events: what all begin with, and the one that is being written */
 };
 
 /* Takes target (also on failure: it is freed then and a reply was sent). */

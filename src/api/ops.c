@@ -15,14 +15,13 @@ struct api_metrics {
     hone_metrics *all;
     hone_metric *http, *http_seconds;
     hone_metric *requests, *prompt, *output, *ttft, *itl, *e2e;
-    hone_metric *vllm_requests, *vllm_prompt, *vllm_output, *vllm_ttft, *vllm_itl, *vllm_e2e;
-    hone_metric *running, *waiting, *vllm_running, *vllm_waiting, *vllm_cache;
+    hone_metric *running, *waiting, *vllm_cache;
     hone_metric *copies, *state, *restarts, *pages_free, *pages_total, *memory, *adapters;
     hone_metric *steps, *prefill, *decode;
     hone_metric *waiting_tokens, *wait_seconds, *refused, *expired, *stalls;
     hone_metric *preemptions, *prefix, *pages_cached, *drafted, *accepted, *forced, *mask_seconds, *used,
         *adapter_bytes;
-    hone_metric *vllm_preemptions, *vllm_prefix_queries, *vllm_prefix_hits;
+    hone_metric *vllm_prefix_queries;
     hone_metric *jobs, *jobs_now, *trained;
     hone_metric *connections, *start;
 };
@@ -47,6 +46,7 @@ hone_status api_metrics_open(hone_api *api, hone_error *err) {
     ok = (m->slot = hone_metrics_add(m->all, type, name, help, labels, NULL, 0)) && ok
 #define TIMES(slot, name, help)                                                                                        \
     ok = (m->slot = hone_metrics_add(m->all, HONE_HISTOGRAM, name, help, "model_name", seconds, N_SECONDS)) && ok
+#define TWIN(of, name, help) ok = hone_metrics_twin(m->all, m->of, name, help) && ok
     FAMILY(http, HONE_COUNTER, "hone_http_requests_total", "HTTP requests by route and status", "route,status");
     ok = (m->http_seconds = hone_metrics_add(m->all, HONE_HISTOGRAM, "hone_http_request_seconds",
                                              "Time of HTTP requests", "route", seconds, N_SECONDS)) &&
@@ -60,20 +60,16 @@ hone_status api_metrics_open(hone_api *api, hone_error *err) {
     TIMES(ttft, "hone_time_to_first_token_seconds", "From the request to its first token");
     TIMES(itl, "hone_inter_token_latency_seconds", "Between two tokens of one output");
     TIMES(e2e, "hone_request_seconds", "From the request to its end");
-    FAMILY(vllm_requests, HONE_COUNTER, "vllm:request_success_total", "Count of successfully processed requests",
-           "model_name,finished_reason");
-    FAMILY(vllm_prompt, HONE_COUNTER, "vllm:prompt_tokens_total", "Number of prefill tokens processed", "model_name");
-    FAMILY(vllm_output, HONE_COUNTER, "vllm:generation_tokens_total", "Number of generation tokens processed",
-           "model_name");
-    TIMES(vllm_ttft, "vllm:time_to_first_token_seconds", "Histogram of time to first token in seconds");
-    TIMES(vllm_itl, "vllm:inter_token_latency_seconds", "Histogram of inter-token latency in seconds");
-    TIMES(vllm_e2e, "vllm:e2e_request_latency_seconds", "Histogram of end to end request latency in seconds");
+    TWIN(requests, "vllm:request_success_total", "Count of successfully processed requests");
+    TWIN(prompt, "vllm:prompt_tokens_total", "Number of prefill tokens processed");
+    TWIN(output, "vllm:generation_tokens_total", "Number of generation tokens processed");
+    TWIN(ttft, "vllm:time_to_first_token_seconds", "Histogram of time to first token in seconds");
+    TWIN(itl, "vllm:inter_token_latency_seconds", "Histogram of inter-token latency in seconds");
+    TWIN(e2e, "vllm:e2e_request_latency_seconds", "Histogram of end to end request latency in seconds");
     FAMILY(running, HONE_GAUGE, "hone_requests_running", "Requests at copies", "model_name");
     FAMILY(waiting, HONE_GAUGE, "hone_requests_waiting", "Requests held or queued", "model_name");
-    FAMILY(vllm_running, HONE_GAUGE, "vllm:num_requests_running", "Number of requests in model execution batches",
-           "model_name");
-    FAMILY(vllm_waiting, HONE_GAUGE, "vllm:num_requests_waiting", "Number of requests waiting to be processed",
-           "model_name");
+    TWIN(running, "vllm:num_requests_running", "Number of requests in model execution batches");
+    TWIN(waiting, "vllm:num_requests_waiting", "Number of requests waiting to be processed");
     FAMILY(vllm_cache, HONE_GAUGE, "vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage",
            "model_name");
     FAMILY(copies, HONE_GAUGE, "hone_copies_ready", "Copies that answer", "model_name");
@@ -111,17 +107,16 @@ hone_status api_metrics_open(hone_api *api, hone_error *err) {
     FAMILY(used, HONE_GAUGE, "hone_engine_memory_bytes", "Memory that the engines hold: keys, values and scratch",
            "model_name");
     FAMILY(adapter_bytes, HONE_GAUGE, "hone_adapter_bytes", "Memory of resident adapters", "model_name");
-    FAMILY(vllm_preemptions, HONE_COUNTER, "vllm:num_preemptions_total", "Cumulative number of preemptions",
-           "model_name");
+    TWIN(preemptions, "vllm:num_preemptions_total", "Cumulative number of preemptions");
     FAMILY(vllm_prefix_queries, HONE_COUNTER, "vllm:prefix_cache_queries_total",
            "Prefix cache queries, in terms of number of queried tokens", "model_name");
-    FAMILY(vllm_prefix_hits, HONE_COUNTER, "vllm:prefix_cache_hits_total",
-           "Prefix cache hits, in terms of number of cached tokens", "model_name");
+    TWIN(prefix, "vllm:prefix_cache_hits_total", "Prefix cache hits, in terms of number of cached tokens");
     FAMILY(jobs, HONE_COUNTER, "hone_jobs_total", "Fine-tuning jobs that ended, by state", "state");
     FAMILY(jobs_now, HONE_GAUGE, "hone_jobs", "Fine-tuning jobs that are not at their end", "state");
     FAMILY(trained, HONE_COUNTER, "hone_trained_tokens_total", "Tokens that counted in a loss", "");
 #undef FAMILY
 #undef TIMES
+#undef TWIN
     if (!ok) return hone_fail(err, HONE_ERR_NOMEM, "no memory for metrics");
     hone_metric_set(m->start, NULL, (double)hone_clock_unix());
     return HONE_OK;
@@ -147,21 +142,15 @@ void api_metrics_request(hone_api *api, const char *model, const api_request_fig
     struct api_metrics *m = api->metrics;
     const char *labels[] = {model, f->finish};
     hone_metric_add(m->requests, labels, 1);
-    hone_metric_add(m->vllm_requests, labels, 1);
     hone_metric_add(m->prompt, labels, f->prompt_tokens);
-    hone_metric_add(m->vllm_prompt, labels, f->prompt_tokens);
     hone_metric_add(m->output, labels, f->output_tokens);
-    hone_metric_add(m->vllm_output, labels, f->output_tokens);
     hone_metric_observe(m->e2e, labels, f->last_token - f->started);
-    hone_metric_observe(m->vllm_e2e, labels, f->last_token - f->started);
     if (f->first_token == 0) return;
     hone_metric_observe(m->ttft, labels, f->first_token - f->started);
-    hone_metric_observe(m->vllm_ttft, labels, f->first_token - f->started);
 }
 
-void api_metrics_gap(hone_api *api, const char *model, double gap) {
-    hone_metric_observe(api->metrics->itl, &model, gap);
-    hone_metric_observe(api->metrics->vllm_itl, &model, gap);
+hone_series *api_metrics_gaps(hone_api *api, const char *model) {
+    return hone_metric_series(api->metrics->itl, &model);
 }
 
 /* What others keep is read when somebody asks. */
@@ -175,9 +164,7 @@ static void gather(hone_api *api) {
         const char *name = slash && slash[1] ? slash + 1 : path;
         const char *labels[] = {name, NULL};
         hone_metric_set(m->running, labels, s.running);
-        hone_metric_set(m->vllm_running, labels, s.running);
         hone_metric_set(m->waiting, labels, s.waiting);
-        hone_metric_set(m->vllm_waiting, labels, s.waiting);
         hone_metric_set(m->vllm_cache, labels,
                         s.engine.pages_total ? 1 - (double)s.engine.pages_free / s.engine.pages_total : 0);
         hone_metric_set(m->copies, labels, s.copies_ready);
@@ -194,9 +181,7 @@ static void gather(hone_api *api) {
         hone_metric_set(m->expired, labels, (double)s.expired);
         hone_metric_set(m->stalls, labels, (double)s.stalls);
         hone_metric_set(m->preemptions, labels, (double)e->preemptions);
-        hone_metric_set(m->vllm_preemptions, labels, (double)e->preemptions);
         hone_metric_set(m->prefix, labels, (double)e->prefix_tokens);
-        hone_metric_set(m->vllm_prefix_hits, labels, (double)e->prefix_tokens);
         hone_metric_set(m->vllm_prefix_queries, labels, (double)(e->prefix_tokens + e->prefill_tokens));
         hone_metric_set(m->pages_cached, labels, e->pages_cached);
         hone_metric_set(m->drafted, labels, (double)e->drafted);

@@ -7,6 +7,7 @@
 #include "lab/registry.h"
 #include "model/model.h"
 #include "model/text.h"
+#include "net/metrics.h"
 
 /* A base that requests have named: its text side and its component.  Lives as long as the api. */
 typedef struct api_base {
@@ -128,7 +129,8 @@ typedef struct {
     const char *finish; /* "stop", "length", "abort", "error" */
 } api_request_figures;
 void api_metrics_request(hone_api *api, const char *model, const api_request_figures *f);
-void api_metrics_gap(hone_api *api, const char *model, double seconds); /* between two tokens of one stream */
+/* Seconds between two tokens of one stream; NULL without memory. */
+hone_series *api_metrics_gaps(hone_api *api, const char *model);
 void api_metrics_http(hone_api *api, const hone_request *req);
 hone_status api_metrics_open(hone_api *api, hone_error *err);
 void api_metrics_close(hone_api *api);

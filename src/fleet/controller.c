@@ -406,6 +406,10 @@ const char *hone_component_path(const hone_component *m) {
     return m->path;
 }
 
+const char *hone_component_fingerprint(const hone_component *m) {
+    return m->ready.fingerprint;
+}
+
 /* ---- Open and close ---- */
 
 hone_status hone_controller_open(hone_controller **out, struct event_base *base, const hone_controller_config *cfg,

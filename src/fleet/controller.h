@@ -112,5 +112,6 @@ void hone_generation_cancel(hone_generation *g);
 /* Walk the components, for status pages and metrics. */
 hone_component *hone_controller_next(hone_controller *c, hone_component *after); /* NULL: the first; NULL: no more */
 const char *hone_component_path(const hone_component *m);
+const char *hone_component_fingerprint(const hone_component *m); /* "" before its first copy was ready */
 
 #endif

@@ -23,6 +23,7 @@
 #include "net/http_internal.h"
 
 #define INPUT_HIGH (64u * 1024) /* bytes that wait in a connection's input before reading pauses */
+#define KEEP_OUT (64u * 1024)   /* of a connection's own buffer between two replies */
 #define MAX_WRITE (256u * 1024) /* in one call, so that one large reply does not hold up the streams */
 #define LINGER_QUIET_MS 2000    /* a closing connection that sends nothing for so long is done */
 #define LINGER_MS 30000         /* in all */
@@ -53,8 +54,8 @@ hone_http_config hone_http_defaults(void) {
 static int64_t ms(uint32_t n) {
     return (int64_t)n * 1000000;
 }
-static size_t pending(const net_connection *conn) {
-    return evbuffer_get_length(bufferevent_get_output(conn->bev));
+size_t net_connection_pending(const net_connection *conn) {
+    return conn->out.n + evbuffer_get_length(bufferevent_get_output(conn->bev));
 }
 static int64_t earlier(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -71,7 +72,7 @@ static int64_t due_ns(const net_connection *conn) {
     case NET_LINGER: return earlier(conn->since_ns + ms(LINGER_QUIET_MS), conn->wrote_ns + ms(LINGER_MS));
     case NET_ANSWER: break;
     }
-    int64_t due = pending(conn) ? conn->progress_ns + ms(c->write_ms) : INT64_MAX;
+    int64_t due = net_connection_pending(conn) ? conn->progress_ns + ms(c->write_ms) : INT64_MAX;
     if (conn->req->is_sse && c->sse_quiet_ms) due = earlier(due, conn->wrote_ns + ms(c->sse_quiet_ms));
     return due;
 }
@@ -138,16 +139,28 @@ static void listen_again(hone_http *http) {
     http->listening = evconnlistener_enable(http->listener) == 0;
 }
 
+static void forget_dirty(net_connection *conn) {
+    hone_http *http = conn->http;
+    net_connection **at = &http->dirty;
+    while (*at != conn) at = &(*at)->dirty_next;
+    *at = conn->dirty_next;
+    if (!*at) http->dirty_last = at;
+    conn->dirty = false;
+    http->n_dirty--;
+}
+
 static void drop(net_connection *conn) {
     hone_http *http = conn->http;
-    if (conn->req && pending(conn)) conn->req->complete = false;
+    if (conn->req && net_connection_pending(conn)) conn->req->complete = false;
     free_request(conn);
     *conn->link = conn->next;
     if (conn->next) conn->next->link = conn->link;
     event_del(&conn->timer);
     event_del(&conn->kick);
     if (conn->gone_added) event_del(&conn->gone);
+    if (conn->dirty) forget_dirty(conn);
     bufferevent_free(conn->bev);
+    hone_buf_free(&conn->out);
     hone_free(conn);
     http->counts.open_connections--;
     listen_again(http);
@@ -220,7 +233,8 @@ void net_connection_reply_ended(net_connection *conn) {
     req->complete = true;
     if (req->body.state != NET_BODY_DONE || !req->keep_alive) conn->close_after = true;
     enter(conn, NET_FLUSH);
-    if (pending(conn) == 0) event_active(&conn->kick, EV_TIMEOUT, 0); /* the socket will not report an empty buffer */
+    if (net_connection_pending(conn) == 0)
+        event_active(&conn->kick, EV_TIMEOUT, 0); /* the socket will not report an empty buffer */
 }
 
 void net_connection_wrote(net_connection *conn) {
@@ -410,6 +424,69 @@ static void flushed(net_connection *conn) {
         net_connection_break(conn);
 }
 
+/* ---- bytes out ---- */
+
+struct evbuffer *net_connection_output(net_connection *conn) {
+    struct evbuffer *output = bufferevent_get_output(conn->bev);
+    if (conn->out.n && evbuffer_add(output, conn->out.data, conn->out.n) != 0) net_connection_break(conn);
+    hone_buf_clear(&conn->out);
+    return output;
+}
+
+bool net_connection_put(net_connection *conn, const void *bytes, size_t n) {
+    if (conn->out.n == 0) {
+        struct evbuffer *output = bufferevent_get_output(conn->bev);
+        if (evbuffer_get_length(output)) return evbuffer_add(output, bytes, n) == 0; /* the socket is full: queue up */
+        conn->progress_ns = hone_clock_ns();
+    }
+    if (!hone_buf_add(&conn->out, bytes, n)) return false;
+    if (conn->dirty) return true;
+    hone_http *http = conn->http;
+    conn->dirty = true;
+    conn->dirty_next = NULL;
+    if (!http->dirty) event_active(&http->flush, EV_TIMEOUT, 0);
+    *http->dirty_last = conn;
+    http->dirty_last = &conn->dirty_next;
+    http->n_dirty++;
+    return true;
+}
+
+/* May free conn. */
+static void send_out(net_connection *conn) {
+    if (conn->broken) return;
+    if (conn->out.n && evbuffer_get_length(bufferevent_get_output(conn->bev)) == 0) {
+        const ssize_t k = send(bufferevent_getfd(conn->bev), conn->out.data, conn->out.n, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (k < 0 && errno != EAGAIN && errno != EINTR) {
+            drop(conn);
+            return;
+        }
+        if (k > 0) {
+            conn->progress_ns = hone_clock_ns();
+            memmove(conn->out.data, conn->out.data + k, conn->out.n - (size_t)k);
+            conn->out.n -= (size_t)k;
+        }
+    }
+    if (conn->out.n) net_connection_output(conn);
+    if (conn->out.cap > KEEP_OUT) hone_buf_free(&conn->out);
+    if (net_connection_pending(conn) == 0 && conn->state == NET_FLUSH)
+        flushed(conn);
+    else if (conn->state == NET_ANSWER && conn->req->on_drain && net_connection_pending(conn) <= conn->req->drain_low)
+        bufferevent_trigger(conn->bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
+}
+
+static void on_flush(evutil_socket_t fd, short what, void *arg) {
+    (void)fd, (void)what;
+    hone_http *http = arg;
+    /* What is put meanwhile waits for the next turn: a client that sends request after request must not hold the loop.
+     */
+    for (uint32_t n = http->n_dirty; n && http->dirty; n--) {
+        net_connection *conn = http->dirty;
+        forget_dirty(conn);
+        send_out(conn);
+    }
+    if (http->dirty) event_active(&http->flush, EV_TIMEOUT, 0);
+}
+
 /* ---- what the socket and the clock report ---- */
 
 static void on_read(struct bufferevent *bev, void *arg) {
@@ -430,12 +507,12 @@ static void on_write(struct bufferevent *bev, void *arg) {
     (void)bev;
     net_connection *conn = arg;
     if (conn->broken) return;
-    if (conn->state == NET_FLUSH && pending(conn) == 0) {
+    if (conn->state == NET_FLUSH && net_connection_pending(conn) == 0) {
         flushed(conn);
         return;
     }
     hone_request *req = conn->req;
-    if (conn->state == NET_ANSWER && req->on_drain) {
+    if (conn->state == NET_ANSWER && req->on_drain && net_connection_pending(conn) <= req->drain_low) {
         hone_http_handler fn = req->on_drain;
         req->on_drain = NULL;
         bufferevent_setwatermark(conn->bev, EV_WRITE, 0, 0);
@@ -467,7 +544,7 @@ static void on_kick(evutil_socket_t fd, short what, void *arg) {
     net_connection *conn = arg;
     if (conn->broken)
         drop(conn);
-    else if (conn->state == NET_FLUSH && pending(conn) == 0)
+    else if (conn->state == NET_FLUSH && net_connection_pending(conn) == 0)
         flushed(conn);
 }
 
@@ -484,7 +561,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg) {
     case NET_HEAD: refuse_and_close(conn, 408, "the header took too long"); return;
     case NET_BODY: refuse_and_close(conn, 408, "nothing of the body came for too long"); return;
     case NET_ANSWER:
-        if (pending(conn) == 0 || now < conn->progress_ns + ms(conn->http->config.write_ms)) {
+        if (net_connection_pending(conn) == 0 || now < conn->progress_ns + ms(conn->http->config.write_ms)) {
             hone_sse_comment(conn->req, "still here");
             arm(conn);
             return;
@@ -653,6 +730,9 @@ hone_status hone_http_open(hone_http **out, hone_loop *loop, const hone_http_con
         goto fail;
     }
     http->config.address = http->address_given;
+    http->dirty_last = &http->dirty;
+    if (event_assign(&http->flush, http->base, -1, 0, on_flush, http) != 0) goto fail;
+    http->flush_assigned = true;
     if (event_assign(&http->finish, http->base, -1, 0, on_finish, http) == 0) http->finish_assigned = true;
     if ((status = net_routes_compile(&http->routes, routes, n_routes, err)) != HONE_OK) goto fail;
     http->n_routes = n_routes;
@@ -705,6 +785,7 @@ void hone_http_close(hone_http *http) {
     http->listener = NULL;
     while (http->connections) drop(http->connections);
     if (http->finish_assigned) event_del(&http->finish);
+    if (http->flush_assigned) event_del(&http->flush);
     hone_buf_free(&http->scratch);
     hone_free(http->routes);
     hone_free(http->address_given);

@@ -66,6 +66,7 @@ struct hone_request {
     void *on_close_arg;
     hone_http_handler on_drain;
     void *on_drain_arg;
+    size_t drain_low;
     void *data;
     hone_buf fields; /* of the reply, as they go out */
     int status;      /* of the reply, 0 until it begins */
@@ -90,6 +91,10 @@ struct net_connection {
     struct bufferevent *bev;
     struct event timer;
     struct event gone; /* EV_CLOSED: sees the client leave also while reading is paused */
+    hone_buf out; /* of the reply, on its way to the socket when this turn of the loop ends; what the socket does not
+                     take goes behind what bev's output holds */
+    net_connection *dirty_next; /* in the server's list, where dirty */
+    bool dirty;
     struct event kick; /* something to be done from the loop rather than from the caller's stack */
     net_connection_state state;
     net_head_scan scan;
@@ -119,10 +124,13 @@ struct hone_http {
     hone_http_counts counts;
     uint16_t port;
     char address[64];
-    hone_buf scratch;  /* frames of streams are put together here */
-    hone_timer *retry; /* of a listener that ran out of descriptors */
+    net_connection *dirty, **dirty_last; /* have bytes in out */
+    uint32_t n_dirty;
+    struct event flush; /* sends them: the replies of one turn of the loop, one system call each */
+    hone_buf scratch;   /* frames of streams are put together here */
+    hone_timer *retry;  /* of a listener that ran out of descriptors */
     struct event finish;
-    bool finish_assigned;
+    bool finish_assigned, flush_assigned;
     bool stopping;
     bool finished;
     void (*done)(void *arg);
@@ -133,6 +141,11 @@ struct hone_http {
 void net_connection_refuse(net_connection *conn, int status, const char *why);
 /* The reply was ended by its maker: flush, then go on. */
 void net_connection_reply_ended(net_connection *conn);
+/* Bytes of the reply, behind those before; false without memory.  They leave when this turn of the loop ends. */
+bool net_connection_put(net_connection *conn, const void *bytes, size_t n);
+/* libevent's output, with what was put before in it: for files and for bytes that are not to be copied. */
+struct evbuffer *net_connection_output(net_connection *conn);
+size_t net_connection_pending(const net_connection *conn); /* not yet taken by the socket */
 /* Bytes were written: see to the timer. */
 void net_connection_wrote(net_connection *conn);
 void net_connection_break(net_connection *conn); /* drop it, from the loop */

@@ -179,10 +179,6 @@ static const char *reason(int status) {
     }
 }
 
-static struct evbuffer *output_of(const hone_request *req) {
-    return bufferevent_get_output(req->conn->bev);
-}
-
 /* The date only changes once a second. */
 static const char *date_now(void) {
     static _Thread_local char text[40];
@@ -219,7 +215,7 @@ static bool send_head(hone_request *req, int status, const char *content_type, i
         hone_buf_text(&head, "Connection: keep-alive\r\n");
     hone_buf_add(&head, hone_buf_str(&req->fields), req->fields.n);
     hone_buf_text(&head, "\r\n");
-    const bool ok = !head.failed && !req->fields.failed && evbuffer_add(output_of(req), head.data, head.n) == 0;
+    const bool ok = !head.failed && !req->fields.failed && net_connection_put(conn, head.data, head.n);
     hone_buf_free(&head);
     return ok;
 }
@@ -256,7 +252,7 @@ void net_error_body(const hone_http *http, int status, const char *message, hone
 void net_reply_bytes(hone_request *req, int status, const char *content_type, const void *body, size_t n) {
     bool ok = send_head(req, status, content_type, (int64_t)n);
     if (ok && n && !req->head_only && status != 204 && status != 304) {
-        ok = evbuffer_add(output_of(req), body, n) == 0;
+        ok = net_connection_put(req->conn, body, n);
         req->bytes_out += n;
     }
     end_reply(req, ok);
@@ -287,7 +283,7 @@ void hone_reply_buf(hone_request *req, int status, const char *content_type, hon
     size_t n;
     char *bytes = hone_buf_take(body, &n);
     bool ok = send_head(req, status, content_type, (int64_t)n);
-    if (!ok || evbuffer_add_reference(output_of(req), bytes, n, free_body, bytes) != 0) {
+    if (!ok || evbuffer_add_reference(net_connection_output(req->conn), bytes, n, free_body, bytes) != 0) {
         hone_free(bytes);
         ok = false;
     }
@@ -330,7 +326,7 @@ void hone_reply_file(hone_request *req, int status, const char *content_type, in
     struct evbuffer_file_segment *segment =
         evbuffer_file_segment_new(fd, (ev_off_t)offset, (ev_off_t)bytes, EVBUF_FS_CLOSE_ON_FREE);
     if (!segment) close(fd);
-    ok = segment && evbuffer_add_file_segment(output_of(req), segment, 0, (ev_off_t)bytes) == 0;
+    ok = segment && evbuffer_add_file_segment(net_connection_output(req->conn), segment, 0, (ev_off_t)bytes) == 0;
     if (segment) evbuffer_file_segment_free(segment); /* the output holds its own reference */
     req->bytes_out += bytes;
     end_reply(req, ok);
@@ -349,19 +345,21 @@ static hone_status send_chunk(hone_request *req, const void *bytes, size_t n) {
     net_connection *conn = req->conn;
     if (conn->broken) return HONE_ERR_CLOSED;
     if (n == 0 || req->head_only) return HONE_OK;
-    struct evbuffer *output = output_of(req);
-    if (evbuffer_get_length(output) + n > conn->http->config.max_pending_bytes) {
+    if (net_connection_pending(conn) + n > conn->http->config.max_pending_bytes) {
         hone_log(HONE_LOG_WARN, "net", "%s: %s takes its stream too slowly and is dropped", req->id, conn->peer);
         net_connection_break(conn);
         return HONE_ERR_CLOSED;
     }
     bool ok = true;
-    if (req->chunked) {
+    if (req->chunked) { /* the size in hexadecimal, written from its end */
         char size[20];
-        const int k = snprintf(size, sizeof(size), "%zx\r\n", n);
-        ok = evbuffer_add(output, size, (size_t)k) == 0;
+        char *at = size + sizeof(size);
+        *--at = '\n';
+        *--at = '\r';
+        for (size_t left = n; left; left >>= 4) *--at = "0123456789abcdef"[left & 15];
+        ok = net_connection_put(conn, at, (size_t)(size + sizeof(size) - at));
     }
-    ok = ok && evbuffer_add(output, bytes, n) == 0 && (!req->chunked || evbuffer_add(output, "\r\n", 2) == 0);
+    ok = ok && net_connection_put(conn, bytes, n) && (!req->chunked || net_connection_put(conn, "\r\n", 2));
     if (!ok) {
         net_connection_break(conn);
         return HONE_ERR_CLOSED;
@@ -377,18 +375,19 @@ hone_status hone_stream_write(hone_request *req, const void *bytes, size_t n) {
 
 void hone_stream_end(hone_request *req) {
     if (!may_answer(req, true)) return;
-    const bool ok = !req->chunked || req->head_only || evbuffer_add(output_of(req), "0\r\n\r\n", 5) == 0;
+    const bool ok = !req->chunked || req->head_only || net_connection_put(req->conn, "0\r\n\r\n", 5);
     end_reply(req, ok && !req->conn->broken);
 }
 
 size_t hone_stream_pending(const hone_request *req) {
-    return evbuffer_get_length(output_of(req));
+    return net_connection_pending(req->conn);
 }
 
 void hone_stream_on_drain(hone_request *req, size_t low_bytes, hone_http_handler fn, void *arg) {
     net_connection *conn = req->conn;
     req->on_drain = fn;
     req->on_drain_arg = arg;
+    req->drain_low = low_bytes;
     bufferevent_setwatermark(conn->bev, EV_WRITE, low_bytes, 0);
     if (fn && hone_stream_pending(req) <= low_bytes) bufferevent_trigger(conn->bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
 }
@@ -407,8 +406,10 @@ void hone_sse_begin(hone_request *req) {
 static void add_lines(hone_buf *out, const char *field, const char *text, size_t n) {
     size_t i = 0;
     do {
-        size_t end = i;
-        while (end < n && text[end] != '\n' && text[end] != '\r') end++;
+        const char *lf = n > i ? memchr(text + i, '\n', n - i) : NULL;
+        size_t end = lf ? (size_t)(lf - text) : n;
+        const char *cr = end > i ? memchr(text + i, '\r', end - i) : NULL;
+        if (cr) end = (size_t)(cr - text);
         hone_buf_text(out, field);
         hone_buf_add(out, text + i, end - i);
         hone_buf_char(out, '\n');

@@ -10,12 +10,16 @@
 /* A client that sends ever new label values (model names) must not fill the memory. */
 #define MAX_SERIES 10000u
 
-typedef struct series {
-    struct series *next;
+struct hone_series {
+    hone_series *next, *chain; /* in order of first use; in its place of the hash table */
+    const hone_metric *family;
+    uint64_t hash;
+    char *key; /* [n_key] the label values, a NUL behind each */
+    size_t n_key;
     char *labels;     /* {a="x",b="y"} without the braces */
     double value;     /* of a histogram: the sum */
     uint64_t *bucket; /* [n_bounds + 1] not cumulative */
-} series;
+};
 
 struct hone_metric {
     hone_metric *next;
@@ -23,12 +27,23 @@ struct hone_metric {
     const char *name, *help, *labels;
     const double *bounds;
     uint32_t n_bounds, n_series;
-    series *first, *last;
+    uint32_t n_labels, n_table; /* n_table: a power of two, or 0 */
+    hone_series **table;
+    hone_series *first, *last;
+    const hone_metric *twin_of; /* whose series are written; NULL: its own */
 };
 
 struct hone_metrics {
     hone_metric *first, *last;
 };
+
+static void free_series(hone_series *s) {
+    if (!s) return;
+    hone_free(s->key);
+    hone_free(s->labels);
+    hone_free(s->bucket);
+    hone_free(s);
+}
 
 hone_status hone_metrics_open(hone_metrics **out, hone_error *err) {
     *out = hone_zalloc(1, sizeof(**out));
@@ -41,12 +56,11 @@ void hone_metrics_close(hone_metrics *m) {
         hone_metric *f = m->first;
         m->first = f->next;
         while (f->first) {
-            series *s = f->first;
+            hone_series *s = f->first;
             f->first = s->next;
-            hone_free(s->labels);
-            hone_free(s->bucket);
-            hone_free(s);
+            free_series(s);
         }
+        hone_free(f->table);
         hone_free(f);
     }
     hone_free(m);
@@ -58,12 +72,20 @@ hone_metric *hone_metrics_add(hone_metrics *m, hone_metric_type type, const char
     if (!f) return NULL;
     *f = (hone_metric){
         .type = type, .name = name, .help = help, .labels = labels, .bounds = bounds, .n_bounds = n_bounds};
+    for (const char *c = labels; *c; c++) f->n_labels += c == labels || *c == ',';
     if (m->last)
         m->last->next = f;
     else
         m->first = f;
     m->last = f;
     return f;
+}
+
+bool hone_metrics_twin(hone_metrics *m, hone_metric *f, const char *name, const char *help) {
+    if (!f) return false;
+    hone_metric *twin = hone_metrics_add(m, f->type, name, help, f->labels, f->bounds, f->n_bounds);
+    if (twin) twin->twin_of = f;
+    return twin != NULL;
 }
 
 /* name="value",... with the value's backslashes, quotes and line feeds escaped. */
@@ -83,23 +105,45 @@ static void write_labels(hone_buf *out, const char *names, const char *const *va
     }
 }
 
-static series *find(hone_metric *f, const char *const *values) {
+static bool grow_table(hone_metric *f) {
+    const uint32_t n = f->n_table ? f->n_table * 2 : 8;
+    hone_series **table = hone_zalloc(n, sizeof(hone_series *));
+    if (!table) return false;
+    for (hone_series *s = f->first; s; s = s->next) {
+        s->chain = table[s->hash & (n - 1)];
+        table[s->hash & (n - 1)] = s;
+    }
+    hone_free(f->table);
+    f->table = table;
+    f->n_table = n;
+    return true;
+}
+
+static hone_series *make(hone_metric *f, const char *const *values, uint64_t hash, size_t n_key) {
+    if (f->n_series >= MAX_SERIES || (f->n_series >= f->n_table && !grow_table(f))) return NULL;
+    hone_series *s = hone_zalloc(1, sizeof(*s));
+    if (!s) return NULL;
     hone_buf labels = {0};
     write_labels(&labels, f->labels, values);
-    series *s = f->first;
-    while (s && strcmp(s->labels, hone_buf_str(&labels)) != 0) s = s->next;
-    if (s || f->n_series >= MAX_SERIES || !(s = hone_zalloc(1, sizeof(*s)))) {
-        hone_buf_free(&labels);
-        return s;
-    }
+    hone_buf_reserve(&labels, 1); /* a family without labels has a text too */
+    s->family = f;
+    s->hash = hash;
+    s->n_key = n_key;
     s->labels = hone_buf_take(&labels, NULL);
+    s->key = hone_zalloc(n_key ? n_key : 1, 1);
     if (f->type == HONE_HISTOGRAM) s->bucket = hone_zalloc(f->n_bounds + 1, sizeof(*s->bucket));
-    if (!s->labels || (f->type == HONE_HISTOGRAM && !s->bucket)) {
-        hone_free(s->labels);
-        hone_free(s->bucket);
-        hone_free(s);
+    if (!s->labels || !s->key || (f->type == HONE_HISTOGRAM && !s->bucket)) {
+        free_series(s);
         return NULL;
     }
+    char *at = s->key;
+    for (uint32_t i = 0; i < f->n_labels; i++) {
+        const size_t n = values[i] ? strlen(values[i]) : 0;
+        if (n) memcpy(at, values[i], n);
+        at += n + 1;
+    }
+    s->chain = f->table[hash & (f->n_table - 1)];
+    f->table[hash & (f->n_table - 1)] = s;
     if (f->last)
         f->last->next = s;
     else
@@ -109,23 +153,54 @@ static series *find(hone_metric *f, const char *const *values) {
     return s;
 }
 
-void hone_metric_add(hone_metric *f, const char *const *values, double by) {
-    series *s = find(f, values);
+static bool same(const hone_series *s, const char *const *values, uint32_t n_labels) {
+    const char *at = s->key;
+    for (uint32_t i = 0; i < n_labels; i++) {
+        if (strcmp(at, values[i] ? values[i] : "") != 0) return false;
+        at += strlen(at) + 1;
+    }
+    return true;
+}
+
+hone_series *hone_metric_series(hone_metric *f, const char *const *values) {
+    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+    size_t n_key = 0;
+    for (uint32_t i = 0; i < f->n_labels; i++) {
+        for (const char *v = values[i] ? values[i] : ""; *v; v++, n_key++)
+            hash = (hash ^ (unsigned char)*v) * 0x100000001b3u;
+        hash = (hash ^ 0xff) * 0x100000001b3u; /* a byte that no value holds */
+        n_key++;
+    }
+    hash ^= hash >> 32;
+    for (hone_series *s = f->n_table ? f->table[hash & (f->n_table - 1)] : NULL; s; s = s->chain)
+        if (s->hash == hash && s->n_key == n_key && same(s, values, f->n_labels)) return s;
+    return make(f, values, hash, n_key);
+}
+
+void hone_series_add(hone_series *s, double by) {
     if (s) s->value += by;
 }
 
-void hone_metric_set(hone_metric *f, const char *const *values, double to) {
-    series *s = find(f, values);
-    if (s) s->value = to;
-}
-
-void hone_metric_observe(hone_metric *f, const char *const *values, double value) {
-    series *s = find(f, values);
+void hone_series_observe(hone_series *s, double value) {
     if (!s) return;
+    const hone_metric *f = s->family;
     uint32_t i = 0;
     while (i < f->n_bounds && value > f->bounds[i]) i++;
     s->bucket[i]++;
     s->value += value;
+}
+
+void hone_metric_add(hone_metric *f, const char *const *values, double by) {
+    hone_series_add(hone_metric_series(f, values), by);
+}
+
+void hone_metric_set(hone_metric *f, const char *const *values, double to) {
+    hone_series *s = hone_metric_series(f, values);
+    if (s) s->value = to;
+}
+
+void hone_metric_observe(hone_metric *f, const char *const *values, double value) {
+    hone_series_observe(hone_metric_series(f, values), value);
 }
 
 static void write_sample(hone_buf *out, const char *name, const char *suffix, const char *labels, const char *more,
@@ -135,7 +210,7 @@ static void write_sample(hone_buf *out, const char *name, const char *suffix, co
     hone_buf_format(out, " %.17g\n", value);
 }
 
-static void write_histogram(const hone_metric *f, const series *s, hone_buf *out) {
+static void write_histogram(const hone_metric *f, const hone_series *s, hone_buf *out) {
     uint64_t total = 0;
     char bound[64];
     for (uint32_t i = 0; i <= f->n_bounds; i++) {
@@ -154,7 +229,7 @@ void hone_metrics_write(const hone_metrics *m, hone_buf *out) {
     static const char *const types[] = {"counter", "gauge", "histogram"};
     for (const hone_metric *f = m->first; f; f = f->next) {
         hone_buf_format(out, "# HELP %s %s\n# TYPE %s %s\n", f->name, f->help, f->name, types[f->type]);
-        for (const series *s = f->first; s; s = s->next) {
+        for (const hone_series *s = f->twin_of ? f->twin_of->first : f->first; s; s = s->next) {
             if (f->type == HONE_HISTOGRAM)
                 write_histogram(f, s, out);
             else

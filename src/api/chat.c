@@ -31,7 +31,6 @@ static const api_field fields[] = {
     {"service_tier", API_STRING, 0, 0},
     {"reasoning_effort", API_STRING, 0, 0},
     {"safety_identifier", API_STRING, 0, 64},
-    {"prompt_cache_key", API_STRING, 0, 0},
     {"chat_template_kwargs", API_OBJECT, 0, 0},
     {"modalities", API_ARRAY, 0, 0},
     {"verbosity", API_STRING, 0, 0},
@@ -41,7 +40,6 @@ static const api_field fields[] = {
     {"prediction", API_REFUSED, 0, 0},
     {"web_search_options", API_REFUSED, 0, 0},
     {"moderation", API_REFUSED, 0, 0},
-    {"prompt_cache_retention", API_REFUSED, 0, 0},
     {"prompt_cache_options", API_REFUSED, 0, 0},
     API_SAMPLING_FIELDS,
 };

@@ -172,6 +172,23 @@ bool api_admits(hone_request *req, const api_target *target, const json_t *body)
     return false;
 }
 
+/* OpenAI's prompt_cache_key and prompt_cache_retention, vLLM's cache_salt, llama.cpp's cache_prompt.  Prefixes are
+ * shared among requests of one salt; its digest travels, whatever its length. */
+static bool read_cache(api_call *call, const json_t *body) {
+    const char *salt = api_text(body, "cache_salt", api_text(body, "prompt_cache_key", ""));
+    const char *retention = api_text(body, "prompt_cache_retention", "in_memory");
+    if (strcmp(retention, "in_memory") != 0 && strcmp(retention, "in-memory") != 0 && strcmp(retention, "24h") != 0) {
+        api_invalid(call->req, "prompt_cache_retention", "invalid_value",
+                    "Invalid value: '%.40s'. 'prompt_cache_retention' must be 'in_memory' or '24h'.", retention);
+        return false;
+    }
+    call->engine.no_prefix = !api_bool(body, "cache_prompt", true);
+    call->engine.pin_prefix = strcmp(retention, "24h") == 0;
+    if (*salt == 0) return true;
+    call->engine.cache_salt = call->cache_salt;
+    return hone_digest_bytes(salt, strlen(salt), call->cache_salt) == HONE_OK;
+}
+
 bool api_call_read(api_call *call, const json_t *body, uint32_t max_stops) {
     static const api_field stream_fields[] = {{"include_usage", API_BOOL, 0, 0},
                                               {"include_obfuscation", API_BOOL, 0, 0}};
@@ -219,7 +236,7 @@ bool api_call_read(api_call *call, const json_t *body, uint32_t max_stops) {
     const hone_text *t = call->target.base->text;
     call->engine.n_stop = t->n_end < HONE_MAX_STOP_TOKENS ? t->n_end : HONE_MAX_STOP_TOKENS;
     memcpy(call->engine.stop, t->end, call->engine.n_stop * sizeof(int32_t));
-    return read_stops(call, body, max_stops) && read_bias(call, body);
+    return read_cache(call, body) && read_stops(call, body, max_stops) && read_bias(call, body);
 }
 
 /* ---- Text ---- */
@@ -340,7 +357,7 @@ static void on_token(api_choice *c, const hone_event *e) {
         hone_series_observe(call->gaps, now - c->last_token);
     }
     c->last_token = now;
-    c->n_output++;
+    if (c->n_output++ == 0) c->n_cached = e->n_cached; /* a copy that goes on after another's death says what it had */
     c->sum_logprob += (double)e->logprob;
     const hone_error no_memory = {.code = HONE_ERR_NOMEM, .message = "The server is out of memory."};
     if (call->token_ids && !hone_ids_add(&c->ids, e->token)) {
@@ -369,6 +386,7 @@ static void on_token(api_choice *c, const hone_event *e) {
 static void on_done(api_choice *c, const hone_event *e) {
     api_call *call = c->call;
     c->generation = NULL;
+    if (c->n_output == 0) c->n_cached = e->n_cached;
     if (e->finish == HONE_FINISH_ERROR || e->finish == HONE_FINISH_CANCELLED) {
         const hone_error lost = {.code = HONE_ERR_INTERNAL, .message = "The generation was ended by the server."};
         fail(call, e->error ? e->error : &lost);
@@ -478,13 +496,21 @@ uint32_t api_call_output_tokens(const api_call *call) {
     return n;
 }
 
+/* Of each prompt once, as prompt_tokens counts it: further choices find what the first computed. */
+static uint32_t cached_tokens(const api_call *call) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < call->n_choice; i++)
+        if (i == 0 || call->choice[i].prompt != call->choice[i - 1].prompt) n += call->choice[i].n_cached;
+    return n;
+}
+
 json_t *api_call_usage(const api_call *call) {
     const uint32_t out = api_call_output_tokens(call);
     return json_pack("{s:i, s:i, s:i, s:{s:i, s:i}, s:{s:i, s:i, s:i, s:i}}", "prompt_tokens", (int)call->prompt_tokens,
                      "completion_tokens", (int)out, "total_tokens", (int)(call->prompt_tokens + out),
-                     "prompt_tokens_details", "cached_tokens", 0, "audio_tokens", 0, "completion_tokens_details",
-                     "reasoning_tokens", 0, "audio_tokens", 0, "accepted_prediction_tokens", 0,
-                     "rejected_prediction_tokens", 0);
+                     "prompt_tokens_details", "cached_tokens", (int)cached_tokens(call), "audio_tokens", 0,
+                     "completion_tokens_details", "reasoning_tokens", 0, "audio_tokens", 0,
+                     "accepted_prediction_tokens", 0, "rejected_prediction_tokens", 0);
 }
 
 const char *api_call_fingerprint(const api_call *call, char text[64]) {

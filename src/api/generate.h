@@ -41,12 +41,12 @@ typedef struct {
     size_t n_told;           /* of token, already in a chunk */
     api_token *prompt_token; /* [n_prompt_token] from the prompt's second token on */
     size_t n_prompt_token, cap_prompt_token;
-    hone_ids ids;       /* output tokens as ids, with return_token_ids */
-    float *embedding;   /* [width] or NULL */
-    double sum_logprob; /* of output tokens, when they are known */
-    uint32_t n_output;
-    const char *finish; /* "stop", "length"; NULL: runs */
-    double last_token;  /* monotonic seconds */
+    hone_ids ids;                /* output tokens as ids, with return_token_ids */
+    float *embedding;            /* [width] or NULL */
+    double sum_logprob;          /* of output tokens, when they are known */
+    uint32_t n_output, n_cached; /* n_cached: of the prompt, not computed */
+    const char *finish;          /* "stop", "length"; NULL: runs */
+    double last_token;           /* monotonic seconds */
 } api_choice;
 
 typedef struct {
@@ -65,6 +65,7 @@ struct api_call {
     void *own; /* chat's or completions' part; freed by hooks->free_own */
     api_target target;
     hone_engine_request engine; /* what all choices share; prompt and seed are each choice's own */
+    char cache_salt[HONE_DIGEST_TEXT];
     int32_t *bias_token;
     float *bias_value;
     char *stop[API_MAX_STOPS];
@@ -117,7 +118,9 @@ const char *api_call_fingerprint(const api_call *call, char text[64]);
         {"stream", API_BOOL, 0, 0}, {"stream_options", API_OBJECT, 0, 0}, {"temperature", API_NUMBER, 0, 2},           \
         {"top_p", API_NUMBER, 0, 1}, {"user", API_STRING, 0, 0}, {"top_k", API_INT, -1, 1e9},                          \
         {"min_p", API_NUMBER, 0, 1}, {"repetition_penalty", API_NUMBER, 0.01, 10}, {"ignore_eos", API_BOOL, 0, 0},     \
-        {"min_tokens", API_INT, 0, 1e9}, {"priority", API_INT, -8, 8}, {"timeout", API_NUMBER, 0.001, 86400}, {        \
+        {"min_tokens", API_INT, 0, 1e9}, {"prompt_cache_key", API_STRING, 0, 0}, {"cache_salt", API_STRING, 0, 0},     \
+        {"prompt_cache_retention", API_STRING, 0, 0}, {"cache_prompt", API_BOOL, 0, 0}, {"priority", API_INT, -8, 8},  \
+        {"timeout", API_NUMBER, 0.001, 86400}, {                                                                       \
         "return_token_ids", API_BOOL, 0, 0                                                                             \
     }
 

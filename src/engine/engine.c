@@ -336,8 +336,10 @@ void hone_engine_cancel(hone_engine *e, uint64_t id) {
 
 void hone_engine_get_stats(const hone_engine *e, hone_engine_stats *out) {
     *out = e->stats;
-    out->running = e->n_running;
-    out->waiting = e->n_waiting;
+    uint32_t riding = 0;
+    for (const engine_request *r = e->waiting; r; r = r->next) riding += r->rides_on != 0;
+    out->running = e->n_running + riding;
+    out->waiting = e->n_waiting - riding;
     out->pages_free = hone_kv_free_pages(e->kv);
     out->pages_total = hone_kv_total_pages(e->kv);
     out->pages_cached = hone_kv_cached_pages(e->kv);

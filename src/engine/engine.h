@@ -55,7 +55,8 @@ typedef struct {
     const char *adapter;    /* digest of a registered adapter, NULL: base */
     uint32_t priority;      /* class: lower goes first; the youngest of the highest number loses its pages first */
     bool no_prefix;         /* neither takes cached pages nor leaves any (cache_salt of other tenants, measurements) */
-    const char *cache_salt; /* prefixes are shared among requests of one salt; NULL: "" */
+    const char *cache_salt; /* prefixes are shared among requests of one salt; NULL: ""; on the wire shorter than
+                               HONE_DIGEST_TEXT */
     bool pin_prefix;        /* the prompt's whole pages stay cached when it ends, within the pins' share of the slab */
     hone_grammar *grammar;  /* NULL: free text; retained.  Output ends with a stop token once the text is complete */
     const char *grammar_source; /* [n_grammar_source] what the wire carries; a copy compiles it into `grammar` */
@@ -86,7 +87,7 @@ typedef struct {
     float top_logprob[HONE_TOP_LOGPROBS];
     hone_finish finish;              /* DONE */
     uint32_t n_prompt, n_output;     /* DONE: usage */
-    uint32_t n_cached;               /* DONE: prompt tokens whose keys and values came from the prefix tree */
+    uint32_t n_cached;               /* TOKEN, DONE: prompt tokens whose keys and values came from the prefix tree */
     uint32_t n_accepted, n_rejected; /* DONE: drafted tokens; OpenAI's accepted_prediction_tokens where it was asked */
     const float *embedding;          /* EMBEDDING: [D] mean, not normalised */
     const hone_error *error;         /* DONE with HONE_FINISH_ERROR */
@@ -108,7 +109,7 @@ typedef struct {
 } hone_engine_config;
 
 typedef struct {
-    uint32_t running, waiting;
+    uint32_t running, waiting; /* running: those too that ride on one for its prefix */
     uint32_t pages_free, pages_total;
     uint64_t steps, prefill_tokens, decode_tokens;
     uint64_t preemptions;       /* sequences that lost their pages to older ones and were computed again */

@@ -191,7 +191,7 @@ static void sample_task(void *arg, uint32_t task, uint32_t thread) {
     const uint32_t v = e->model->arch.vocab;
     float *raw = e->logits + (size_t)r->logit_row * v, *logits = raw;
     hone_event *out = &e->token_event[r->logit_row];
-    *out = (hone_event){.kind = HONE_EVENT_TOKEN, .id = r->r.id, .index = r->n_output};
+    *out = (hone_event){.kind = HONE_EVENT_TOKEN, .id = r->r.id, .index = r->n_output, .n_cached = r->n_cached};
     if (r->r.n_logprobs >= 0) {
         logits = e->copy + (size_t)thread * v;
         memcpy(logits, raw, v * sizeof(float));

@@ -72,6 +72,10 @@ static hone_generation *journal_of(const hone_adapter_files *adapter, const hone
     g->r.sampling.bias_token = g->bias_token =
         copy_of(r->sampling.bias_token, r->sampling.n_bias, sizeof(int32_t), &ok);
     g->r.sampling.bias_value = g->bias_value = copy_of(r->sampling.bias_value, r->sampling.n_bias, sizeof(float), &ok);
+    if (r->cache_salt) {
+        memcpy(g->salt, r->cache_salt, strlen(r->cache_salt)); /* the caller checked its length */
+        g->r.cache_salt = g->salt;
+    }
     g->r.adapter = NULL;
     if (adapter) {
         memcpy(g->adapter, adapter->digest, sizeof(g->adapter));
@@ -91,6 +95,8 @@ hone_status hone_controller_generate(hone_component *m, const hone_adapter_files
     hone_controller *c = m->controller;
     *out = NULL;
     if (r->n_prompt == 0) return hone_fail(err, HONE_ERR_ARG, "the prompt has no tokens");
+    if (r->cache_salt && strlen(r->cache_salt) >= HONE_DIGEST_TEXT)
+        return hone_fail(err, HONE_ERR_ARG, "a cache salt of %zu bytes", strlen(r->cache_salt));
     if (r->priority > HONE_PRIORITY_LAST)
         return hone_fail(err, HONE_ERR_ARG, "class %u is over %u", r->priority, HONE_PRIORITY_LAST);
     const hone_status status = hone_controller_admits(m, r->priority, r->n_prompt, r->max_tokens, timeout_ms, err);

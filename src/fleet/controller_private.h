@@ -62,7 +62,7 @@ struct hone_generation {
     int32_t *prompt, *emitted, *bias_token;
     float *bias_value;
     size_t n_emitted, cap_emitted;
-    char adapter[HONE_DIGEST_TEXT];
+    char adapter[HONE_DIGEST_TEXT], salt[HONE_DIGEST_TEXT];
     char *config_path, *tensors_path;
     uint32_t prompt_seen; /* prompt events already delivered: index of the next */
     bool embedding_seen;

@@ -84,6 +84,9 @@ static hone_status start(copy *c, hone_error *err) {
     if (wanted.kv_bytes) hello.engine.kv_bytes = wanted.kv_bytes;
     if (wanted.adapter_bytes) hello.engine.adapter_bytes = wanted.adapter_bytes;
     if (wanted.kv_type) hello.engine.kv_type = wanted.kv_type;
+    if (wanted.pin_percent) hello.engine.pin_percent = wanted.pin_percent;
+    if (wanted.stall_percent) hello.engine.stall_percent = wanted.stall_percent;
+    hello.engine.no_prefix = wanted.no_prefix;
     status = hone_engine_open(&c->engine, c->model, c->pool, &hello.engine, err);
     if (status != HONE_OK) return status;
     hone_engine_on_evicted(c->engine, on_evicted, c);

@@ -65,6 +65,9 @@ void hone_frame_hello(hone_buf *out, const hone_hello *h) {
     put_u64(out, h->engine.kv_bytes);
     put_u32(out, (uint32_t)h->engine.kv_type);
     put_u64(out, h->engine.adapter_bytes);
+    put_u8(out, h->engine.no_prefix);
+    put_u32(out, h->engine.pin_percent);
+    put_u32(out, h->engine.stall_percent);
     put_u32(out, h->threads);
     hone_frame_end(out, mark, HONE_FRAME_HELLO);
 }
@@ -107,6 +110,9 @@ void hone_frame_request(hone_buf *out, const hone_engine_request *r) {
     put_u8(out, r->want_embedding);
     put_text(out, r->adapter);
     put_u32(out, r->priority);
+    put_u8(out, r->no_prefix);
+    put_text(out, r->cache_salt);
+    put_u8(out, r->pin_prefix);
     hone_frame_end(out, mark, HONE_FRAME_REQUEST);
 }
 
@@ -165,6 +171,7 @@ void hone_frame_put_event(hone_buf *out, const hone_event *e, uint32_t width) {
         put_u32(out, e->index);
         put_u32(out, (uint32_t)e->token);
         put_f32(out, e->logprob);
+        put_u32(out, e->n_cached);
         put_array(out, e->top_token, e->n_top, sizeof(e->top_token[0]));
         put_array(out, e->top_logprob, e->n_top, sizeof(e->top_logprob[0]));
         break;
@@ -261,6 +268,9 @@ hone_status hone_frame_get_hello(const hone_frame *f, hone_hello *out) {
     if (kv > HONE_KV_F32) c.bad = true;
     out->engine.kv_type = (hone_kv_type)kv;
     out->engine.adapter_bytes = get_u64(&c);
+    out->engine.no_prefix = get_u8(&c) != 0;
+    out->engine.pin_percent = get_u32(&c);
+    out->engine.stall_percent = get_u32(&c);
     out->threads = get_u32(&c);
     return end(&c);
 }
@@ -306,13 +316,17 @@ hone_status hone_frame_get_request(const hone_frame *f, hone_engine_request *out
     char adapter[HONE_DIGEST_TEXT];
     get_text(&c, adapter, sizeof(adapter));
     out->priority = get_u32(&c);
+    out->no_prefix = get_u8(&c) != 0;
+    char salt[HONE_DIGEST_TEXT];
+    get_text(&c, salt, sizeof(salt));
+    out->pin_prefix = get_u8(&c) != 0;
     if (end(&c) != HONE_OK || out->n_stop > HONE_MAX_STOP_TOKENS || n_value != out->sampling.n_bias ||
         out->n_logprobs < -1 || out->n_logprobs > (int32_t)HONE_TOP_LOGPROBS)
         return HONE_ERR_FORMAT;
     memcpy(out->stop, stop, out->n_stop * sizeof(int32_t));
-    /* One block for what outlives the frame: prompt, emitted, biases, adapter.  All elements are 4 bytes wide. */
+    /* One block for what outlives the frame: prompt, emitted, biases, adapter, salt.  All elements are 4 bytes wide. */
     const size_t words = (size_t)out->n_prompt + out->n_emitted + 2 * (size_t)out->sampling.n_bias;
-    int32_t *block = hone_zalloc(1, words * 4 + sizeof(adapter));
+    int32_t *block = hone_zalloc(1, words * 4 + sizeof(adapter) + sizeof(salt));
     if (!block) return HONE_ERR_NOMEM;
     *store = block;
     int32_t *at = block;
@@ -330,6 +344,11 @@ hone_status hone_frame_get_request(const hone_frame *f, hone_engine_request *out
     if (adapter[0]) {
         memcpy(at, adapter, sizeof(adapter));
         out->adapter = (const char *)at;
+    }
+    if (salt[0]) {
+        char *kept = (char *)at + sizeof(adapter);
+        memcpy(kept, salt, sizeof(salt));
+        out->cache_salt = kept;
     }
     return HONE_OK;
 }
@@ -393,6 +412,7 @@ hone_status hone_frame_each_event(const hone_frame *f, void (*on_event)(void *ar
             e.index = get_u32(&c);
             e.token = (int32_t)get_u32(&c);
             e.logprob = get_f32(&c);
+            e.n_cached = get_u32(&c);
             at = get_array(&c, sizeof(int32_t), &e.n_top);
             if (e.n_top > HONE_TOP_LOGPROBS) return HONE_ERR_FORMAT;
             if (e.n_top) memcpy(e.top_token, at, e.n_top * sizeof(int32_t));

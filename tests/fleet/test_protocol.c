@@ -49,7 +49,10 @@ static hone_engine_request sample(void) {
                              .n_logprobs = 5,
                              .prompt_logprobs = true,
                              .adapter = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
-                             .priority = 4};
+                             .priority = 4,
+                             .no_prefix = true,
+                             .cache_salt = "a tenant",
+                             .pin_prefix = true};
     r.sampling = (hone_sampling){.temperature = 0.7f,
                                  .top_p = 0.9f,
                                  .top_k = 40,
@@ -89,6 +92,8 @@ static void test_a_request_comes_back_as_it_was(void **state) {
     assert_memory_equal(got.sampling.bias_token, bias_token, sizeof(bias_token));
     assert_memory_equal(got.sampling.bias_value, bias_value, sizeof(bias_value));
     assert_string_equal(got.adapter, r.adapter);
+    assert_string_equal(got.cache_salt, r.cache_salt);
+    assert_true(got.no_prefix && got.pin_prefix && got.priority == 4);
     hone_free(store);
     assert_int_equal(hone_frame_next(&p.in, &f, NULL), HONE_ERR_FULL);
     hone_buf_free(&b);
@@ -195,6 +200,7 @@ static void test_events_of_a_step(void **state) {
                         .index = 4,
                         .token = 77,
                         .logprob = -0.125f,
+                        .n_cached = 3,
                         .n_top = 2,
                         .top_token = {1, 2},
                         .top_logprob = {-1.0f, -2.0f}};
@@ -221,7 +227,7 @@ static void test_events_of_a_step(void **state) {
     assert_int_equal(hone_frame_each_event(&f, on_event, &s), HONE_OK);
     assert_int_equal(s.n, 3);
     assert_true(s.e[0].id == 9 && s.e[0].index == 4 && s.e[0].token == 77 && s.e[0].logprob == -0.125f &&
-                s.e[0].n_top == 2 && s.e[0].top_token[1] == 2);
+                s.e[0].n_cached == 3 && s.e[0].n_top == 2 && s.e[0].top_token[1] == 2);
     assert_memory_equal(s.v, v, sizeof(v));
     assert_true(s.e[2].finish == HONE_FINISH_ERROR && s.e[2].n_prompt == 5 && s.e[2].n_output == 6 &&
                 s.e[2].n_cached == 3 && s.e[2].n_accepted == 2 && s.e[2].n_rejected == 1);

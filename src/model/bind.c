@@ -114,11 +114,11 @@ static const char *shape_text(const hone_tensor *t, char out[128]) {
     return out;
 }
 
-static hone_status bind_slot(model_slot *s, const hone_model *m, const hone_weights *w, const hone_layout *l,
-                             const hone_tensor **used, size_t *n_used, hone_error *err) {
-    char what[24] = "", name[256];
+hone_status model_stored_name(const model_slot *s, const hone_layout *l, model_stored *out, hone_error *err) {
+    char what[24] = "";
     const char *dot = s->name;
     uint32_t layer = 0;
+    memset(out, 0, sizeof(*out));
     if (strncmp(s->name, "layer.", 6) == 0) {
         sscanf(s->name + 6, "%u", &layer);
         dot = strchr(s->name + 6, '.') + 1;
@@ -126,16 +126,27 @@ static hone_status bind_slot(model_slot *s, const hone_model *m, const hone_weig
     const char *tail = strchr(dot, '.');
     snprintf(what, sizeof(what), "%.*s", (int)(tail - dot), dot);
     const bool bias = strcmp(tail, ".bias") == 0;
-
     const place p = place_of(s, what, bias, l);
     if (!p.pattern) return HONE_OK;
-    const hone_status st = expand(name, sizeof(name), p.pattern, layer, tail, err);
+    out->part = p.part;
+    out->optional = l->optional_bias && bias;
+    out->needed = p.needed;
+    out->permuted = l->permuted_qk && (strcmp(what, "q") == 0 || strcmp(what, "k") == 0);
+    return expand(out->name, sizeof(out->name), p.pattern, layer, tail, err);
+}
+
+static hone_status bind_slot(model_slot *s, const hone_model *m, const hone_weights *w, const hone_layout *l,
+                             const hone_tensor **used, size_t *n_used, hone_error *err) {
+    model_stored p;
+    const hone_status st = model_stored_name(s, l, &p, err);
     if (st) return st;
+    const char *name = p.name;
+    if (!*name) return HONE_OK;
     const hone_tensor *t = hone_weights_find(w, name);
     /* A bias that the configuration does not announce is no part of the model: model_bind refuses the tensor. */
-    if (!p.needed && !(l->optional_bias && bias)) return HONE_OK;
+    if (!p.needed && !p.optional) return HONE_OK;
     if (!t)
-        return p.needed && !(l->optional_bias && bias)
+        return p.needed && !p.optional
                    ? hone_fail(err, HONE_ERR_FORMAT, "tensor %s is missing, family %s has it", name, m->arch.family)
                    : HONE_OK;
     uint64_t total;
@@ -151,7 +162,7 @@ static hone_status bind_slot(model_slot *s, const hone_model *m, const hone_weig
     if (s->vector && hone_dtype_block(t->dtype) != 1)
         return hone_fail(err, HONE_ERR_UNSUPPORTED, "tensor %s: a vector of type %s is not supported", name,
                          hone_dtype_name(t->dtype));
-    if (l->permuted_qk && (strcmp(what, "q") == 0 || strcmp(what, "k") == 0)) {
+    if (p.permuted) {
         if (m->arch.head_dim % 2)
             return hone_fail(err, HONE_ERR_FORMAT, "tensor %s: rows of heads of %u cannot stand in pairs", name,
                              m->arch.head_dim);

@@ -36,6 +36,7 @@ typedef struct {
     uint32_t element; /* of an array */
     uint64_t n;       /* elements of an array */
     const uint8_t *value;
+    const uint8_t *begin, *end; /* from the type to what follows the value */
 } entry;
 
 struct hone_gguf {
@@ -171,9 +172,12 @@ static hone_status read_metadata(hone_gguf *g, reader *r) {
     for (uint64_t i = 0; i < g->n_key; i++) {
         entry *e = &g->key[i];
         uint64_t type = 0;
-        if ((s = take_text(r, &e->name, "a key")) || (s = take_u(r, 4, &type, "a key's type"))) return s;
+        if ((s = take_text(r, &e->name, "a key"))) return s;
+        e->begin = g->bytes + r->at;
+        if ((s = take_u(r, 4, &type, "a key's type"))) return s;
         e->type = (uint32_t)type;
         if ((s = read_value(r, e))) return s;
+        e->end = g->bytes + r->at;
     }
     qsort(g->key, (size_t)g->n_key, sizeof(*g->key), compare_keys);
     for (uint64_t i = 1; i < g->n_key; i++)
@@ -185,20 +189,26 @@ static hone_status read_metadata(hone_gguf *g, reader *r) {
 /* ---- tensor directory ---- */
 
 /* ggml's numbers of the types that kernel/dtype.h knows; the rest by name, for the message. */
+static const struct {
+    uint8_t ggml;
+    hone_dtype dtype;
+} types[] = {{0, HONE_F32},     {1, HONE_F16},     {2, HONE_Q4_0},  {3, HONE_Q4_1},   {6, HONE_Q5_0},  {7, HONE_Q5_1},
+             {8, HONE_Q8_0},    {10, HONE_Q2_K},   {11, HONE_Q3_K}, {12, HONE_Q4_K},  {13, HONE_Q5_K}, {14, HONE_Q6_K},
+             {20, HONE_IQ4_NL}, {23, HONE_IQ4_XS}, {30, HONE_BF16}, {39, HONE_MXFP4}, {40, HONE_NVFP4}};
+
 static bool dtype_of(uint32_t type, hone_dtype *out) {
-    static const struct {
-        uint8_t ggml;
-        hone_dtype dtype;
-    } table[] = {{0, HONE_F32},    {1, HONE_F16},   {2, HONE_Q4_0},    {3, HONE_Q4_1},    {6, HONE_Q5_0},
-                 {7, HONE_Q5_1},   {8, HONE_Q8_0},  {10, HONE_Q2_K},   {11, HONE_Q3_K},   {12, HONE_Q4_K},
-                 {13, HONE_Q5_K},  {14, HONE_Q6_K}, {20, HONE_IQ4_NL}, {23, HONE_IQ4_XS}, {30, HONE_BF16},
-                 {39, HONE_MXFP4}, {40, HONE_NVFP4}};
-    for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
-        if (table[i].ggml == type) {
-            *out = table[i].dtype;
+    for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++)
+        if (types[i].ggml == type) {
+            *out = types[i].dtype;
             return true;
         }
     return false;
+}
+
+uint32_t hone_gguf_type_of(hone_dtype dtype) {
+    for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++)
+        if (types[i].dtype == dtype) return types[i].ggml;
+    return UINT32_MAX;
 }
 
 static const char *ggml_type_name(uint32_t type) {
@@ -476,6 +486,15 @@ static double real_of(uint32_t type, const uint8_t *p) {
     }
     int64_t i = 0;
     return int_of(type, p, &i) ? (double)i : NAN;
+}
+
+uint64_t hone_gguf_key_count(const hone_gguf *g) {
+    return g->n_key;
+}
+
+hone_gguf_key hone_gguf_key_at(const hone_gguf *g, uint64_t i) {
+    const entry *e = &g->key[i];
+    return (hone_gguf_key){e->name, e->begin, (size_t)(e->end - e->begin)};
 }
 
 bool hone_gguf_has(const hone_gguf *g, const char *key) {

@@ -75,6 +75,19 @@ bool hone_gguf_next_int(hone_gguf_array *a, int64_t *out);
 bool hone_gguf_next_real(hone_gguf_array *a, double *out);
 bool hone_gguf_next_bool(hone_gguf_array *a, bool *out);
 
+/* Keys as they stand in the file, by number in order of their names: what a writer copies.  value[n] is the type and
+ * the value. */
+typedef struct {
+    hone_gguf_text name;
+    const uint8_t *value;
+    size_t n;
+} hone_gguf_key;
+uint64_t hone_gguf_key_count(const hone_gguf *g);
+hone_gguf_key hone_gguf_key_at(const hone_gguf *g, uint64_t i);
+
+/* ggml's number of a type; UINT32_MAX: it has none. */
+uint32_t hone_gguf_type_of(hone_dtype dtype);
+
 /* Tensors, in the file's order. */
 #define HONE_GGUF_NAME 128u /* bytes of a tensor's name with its NUL */
 typedef struct {

@@ -92,6 +92,14 @@ static void convert_row(const model_slot *s, uint64_t row, const uint8_t *from, 
     }
 }
 
+void model_slot_row(const model_slot *s, uint32_t r, float *out) {
+    size_t row_bytes = 0;
+    (void)hone_dtype_row_bytes(s->tensor->dtype, s->k, &row_bytes);
+    const uint64_t row = stored_row(s, r);
+    hone_dtype_widen(s->tensor->dtype, (const uint8_t *)s->tensor->data + row * row_bytes, out, s->k);
+    for (uint32_t k = 0; s->scale && k < s->k; k++) out[k] *= scale_at(s, row, k);
+}
+
 static hone_status lay_converted(const work *w, uint32_t slot, uint32_t first, uint32_t n, size_t row_bytes,
                                  hone_error *err) {
     const model_owner *o = w->m->owner;

@@ -166,8 +166,8 @@ void model_count(hone_model *m) {
 
 /* ---- open and close ---- */
 
-/* Record, list and tensors of opened weights; messages name the path. */
-static hone_status describe(hone_model **out, const hone_weights *w, hone_precision precision, hone_error *err) {
+hone_status model_describe(hone_model **out, const hone_weights *w, hone_precision precision, hone_layout *layout_out,
+                           hone_error *err) {
     const char *path = hone_weights_path(w);
     const hone_gguf *g = hone_weights_gguf(w);
     hone_layout layout;
@@ -188,6 +188,8 @@ static hone_status describe(hone_model **out, const hone_weights *w, hone_precis
     if (s) {
         hone_model_close(m);
         m = NULL;
+    } else if (layout_out) {
+        *layout_out = layout;
     }
     *out = m;
     return s;
@@ -199,7 +201,7 @@ hone_status hone_model_open(hone_model **out, const char *path, const hone_kerne
     hone_weights *w = NULL;
     hone_model *m = NULL;
     hone_status s = hone_weights_open(&w, path, err);
-    if (s == HONE_OK) s = describe(&m, w, precision, err);
+    if (s == HONE_OK) s = model_describe(&m, w, precision, NULL, err);
     if (s) goto done;
     model_owner *o = m->owner;
     m->kernels = kernels;
@@ -269,7 +271,7 @@ hone_status hone_model_inspect(hone_model_info *out, const char *path, hone_erro
     hone_weights *w = NULL;
     hone_model *m = NULL;
     hone_status s = hone_weights_open(&w, path, err);
-    if (s == HONE_OK) s = describe(&m, w, HONE_PRECISION_SERVING, err);
+    if (s == HONE_OK) s = model_describe(&m, w, HONE_PRECISION_SERVING, NULL, err);
     if (s == HONE_OK) {
         model_count(m);
         out->arch = m->arch;

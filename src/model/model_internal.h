@@ -49,6 +49,23 @@ void model_point(hone_model *m);
 /* The sums that a model states about itself. */
 void model_count(hone_model *m);
 
+/* bind.c: where a layout keeps a slot. */
+typedef struct {
+    char name[256];        /* of the tensor; "": the family has none */
+    hone_part part;        /* of a fused tensor */
+    bool needed, optional; /* optional: no key tells, it is there when its tensor is */
+    bool permuted;         /* rows of heads stand pair by pair */
+} model_stored;
+hone_status model_stored_name(const model_slot *s, const hone_layout *l, model_stored *out, hone_error *err);
+
+/* model.c: record, list and bound tensors of opened weights, nothing laid; messages name the path.  layout: how the
+ * tensors were read; may be NULL. */
+hone_status model_describe(hone_model **out, const hone_weights *w, hone_precision precision, hone_layout *layout,
+                           hone_error *err);
+
+/* lay.c: row r of a slot, in Hugging Face's order, widened to f32 with its scales: out[k]. */
+void model_slot_row(const model_slot *s, uint32_t r, float *out);
+
 /* bind.c: finds the stored tensor of every slot, with its shape checked against the record, and refuses tensors that
  * have no place. */
 hone_status model_bind(hone_model *m, const hone_weights *w, const hone_layout *layout, hone_error *err);

@@ -80,6 +80,9 @@ hone_vocab hone_vocab_default(void);
 /* Whether a BPE vocabulary with this pre-tokenizer adds begin-of-text where the file does not say. */
 bool hone_vocab_pre_adds_bos(const char *pre);
 
+/* The names of pre-tokenizers that tokenizer.ggml.pre may have, by number; NULL: no more. */
+const char *hone_vocab_pre_name(size_t i);
+
 /* Success: the caller owns *out.  Otherwise *out is NULL and err tells where and why. */
 hone_status hone_tokenizer_open_vocab(hone_tokenizer **out, const hone_vocab *vocab, hone_error *err);
 

@@ -161,6 +161,10 @@ static const struct pre *pre_named(const char *name) {
     return NULL;
 }
 
+const char *hone_vocab_pre_name(size_t i) {
+    return i < sizeof(pres) / sizeof(pres[0]) ? pres[i].name : NULL;
+}
+
 bool hone_vocab_pre_adds_bos(const char *pre) {
     const struct pre *p = pre ? pre_named(pre) : NULL;
     return p && p->flags & ADD_BOS;

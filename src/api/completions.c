@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/generate.h"
+#include "api/reply.h"
 #include "base/mem.h"
 
 typedef struct {
@@ -321,8 +322,10 @@ void api_completions(void *arg, hone_request *req) {
     json_t *body = api_body(req, fields, sizeof(fields) / sizeof(fields[0]));
     if (!body) return;
     api_target target = {0};
+    api_structured structured = {0};
     completions *own = NULL;
     if (!api_need(req, body, "model") || !api_need(req, body, "prompt") || !check_values(req, body) ||
+        !api_structured_read(req, body, &structured) ||
         !api_find_target(api, req, api_text(body, "model", ""), &target) || !api_admits(req, &target, body))
         goto done;
     if (!(own = hone_zalloc(1, sizeof(*own)))) goto no_memory;
@@ -341,7 +344,8 @@ void api_completions(void *arg, hone_request *req) {
     completions *mine = own;
     own = NULL; /* the call's, or gone with it */
     if (!call) goto done;
-    if (!api_call_read(call, body, 4)) {
+    if (!api_call_read(call, body, 4) ||
+        !api_reply_source(req, NULL, API_THINK_NONE, &structured, NULL, &call->grammar)) {
         api_call_free(call);
         goto done;
     }
@@ -360,6 +364,7 @@ no_memory:
     api_error(req, 500, "server_error", NULL, "out_of_memory", "The server is out of memory.");
 done:
     free_completions(own);
+    api_structured_free(&structured);
     api_target_free(&target);
     json_decref(body);
 }

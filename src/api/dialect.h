@@ -67,7 +67,7 @@ typedef enum {
     API_HISTORY_TEXT    /* it does not render them: they stand in the content, in the native form */
 } api_history;
 
-typedef struct {
+typedef struct api_dialect {
     const api_call_format *format;
     char *mark[N_MARKS];             /* bound to the tokenizer; "" where there is none; owned */
     int32_t shown[API_SHOWN_TOKENS]; /* special tokens that marks hold */
@@ -100,6 +100,9 @@ api_think api_dialect_think(const api_dialect *d, const char *prompt, size_t n);
 
 /* A call in the native form, as it would stand in a reply: for histories that templates do not render. */
 void api_dialect_write_calls(const api_dialect *d, const json_t *tool_calls, hone_buf *out);
+
+/* JSON as Python and most templates write it: a space behind ':' and ','. */
+void api_write_spaced(const json_t *v, hone_buf *out);
 
 /* ---- Splitting (split.c) ---- */
 

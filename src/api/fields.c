@@ -106,6 +106,7 @@ static bool check_one(hone_request *req, const api_field *f, const char *path, c
         if (json_is_string(v)) return true;
         if (!json_is_array(v)) return wrong_type(req, path, v, "a string or an array");
         return length_in_range(req, f, path, "array", (double)json_array_size(v));
+    case API_ANY: return true;
     case API_REFUSED: break;
     }
     api_invalid(req, path, "unsupported_parameter", "Unsupported parameter: '%s' is not supported by this server.",

@@ -39,6 +39,8 @@ void api_call_free(api_call *call) {
     hone_buf_free(&call->chunk);
     hone_free(call->bias_token);
     hone_free(call->bias_value);
+    hone_buf_free(&call->grammar);
+    hone_ids_free(&call->prediction);
     api_target_free(&call->target);
     if (call->hooks->free_own) call->hooks->free_own(call->own);
     hone_free(call);
@@ -216,6 +218,7 @@ bool api_call_read(api_call *call, const json_t *body, uint32_t max_stops) {
         hone_random_block((uint64_t)hone_clock_ns(), 1, 2, ++drawn, w);
         s->seed = (uint64_t)w[0] << 32 | w[1];
     }
+    if (!api_bool(body, "speculative", true)) call->engine.max_draft = HONE_NO_DRAFT;
     call->stream = api_bool(body, "stream", false);
     call->token_ids = api_bool(body, "return_token_ids", false);
     if (call->token_ids && call->stream) {
@@ -237,6 +240,37 @@ bool api_call_read(api_call *call, const json_t *body, uint32_t max_stops) {
     call->engine.n_stop = t->n_end < HONE_MAX_STOP_TOKENS ? t->n_end : HONE_MAX_STOP_TOKENS;
     memcpy(call->engine.stop, t->end, call->engine.n_stop * sizeof(int32_t));
     return read_cache(call, body) && read_stops(call, body, max_stops) && read_bias(call, body);
+}
+
+bool api_call_predict(api_call *call, const json_t *body) {
+    static const api_field fields[] = {{"type", API_STRING, 0, 0}, {"content", API_STRING_OR_ARRAY, 0, 0}};
+    const json_t *v = api_value(body, "prediction"), *content = api_value(v, "content");
+    if (!v) return true;
+    if (!api_check(call->req, v, "prediction.", fields, 2)) return false;
+    if (strcmp(api_text(v, "type", ""), "content") != 0 || !content) {
+        api_invalid(call->req, "prediction", "invalid_value",
+                    "Invalid 'prediction': expected {\"type\": \"content\", \"content\": ...}.");
+        return false;
+    }
+    hone_buf text = {0};
+    bool ok = true;
+    if (json_is_string(content)) hone_buf_add(&text, json_string_value(content), json_string_length(content));
+    for (size_t i = 0; i < json_array_size(content); i++) {
+        const json_t *part = json_object_get(json_array_get(content, i), "text");
+        ok = ok && json_is_string(part);
+        if (ok) hone_buf_add(&text, json_string_value(part), json_string_length(part));
+    }
+    if (!ok)
+        api_invalid(call->req, "prediction.content", "invalid_value",
+                    "Invalid 'prediction.content': only parts of type 'text' are supported.");
+    hone_error err = {.position = HONE_NO_POSITION};
+    if (ok && hone_tokenizer_encode(call->target.base->text->tokenizer, hone_buf_str(&text), text.n,
+                                    HONE_ENCODE_PLAIN_SPECIAL, &call->prediction, &err) != HONE_OK) {
+        api_fail(call->req, &err, "prediction");
+        ok = false;
+    }
+    hone_buf_free(&text);
+    return ok;
 }
 
 /* ---- Text ---- */
@@ -348,6 +382,22 @@ static bool ends_turn(const api_call *call, int32_t token) {
     return false;
 }
 
+/* The token's text into held: as it decodes, or a special token that the reply's form needs between marks. */
+static bool add_text(api_choice *c, int32_t token) {
+    const api_call *call = c->call;
+    const hone_tokenizer *t = call->target.base->text->tokenizer;
+    for (uint32_t i = 0; i < call->n_shown; i++) {
+        size_t n;
+        const char *text = call->shown[i] == token ? hone_tokenizer_text(t, token, &n) : NULL;
+        if (!text) continue;
+        if (hone_detok_flush(c->detok, &c->held) != HONE_OK) return false;
+        hone_buf_char(&c->held, (char)HONE_TOKEN_MARK);
+        hone_buf_add(&c->held, text, n);
+        return hone_buf_char(&c->held, (char)HONE_TOKEN_MARK);
+    }
+    return hone_detok_feed(c->detok, token, &c->held) == HONE_OK && !c->held.failed;
+}
+
 static void on_token(api_choice *c, const hone_event *e) {
     api_call *call = c->call;
     const double now = hone_clock_seconds();
@@ -358,6 +408,7 @@ static void on_token(api_choice *c, const hone_event *e) {
     }
     c->last_token = now;
     if (c->n_output++ == 0) c->n_cached = e->n_cached; /* a copy that goes on after another's death says what it had */
+    if (c->thinking) c->n_reasoning++;
     c->sum_logprob += (double)e->logprob;
     const hone_error no_memory = {.code = HONE_ERR_NOMEM, .message = "The server is out of memory."};
     if (call->token_ids && !hone_ids_add(&c->ids, e->token)) {
@@ -369,7 +420,7 @@ static void on_token(api_choice *c, const hone_event *e) {
         fail(call, &no_memory);
         return;
     }
-    if (hone_detok_feed(c->detok, e->token, &c->held) != HONE_OK || c->held.failed) {
+    if (!add_text(c, e->token)) {
         fail(call, &no_memory);
         return;
     }
@@ -387,6 +438,8 @@ static void on_done(api_choice *c, const hone_event *e) {
     api_call *call = c->call;
     c->generation = NULL;
     if (c->n_output == 0) c->n_cached = e->n_cached;
+    c->n_accepted = e->n_accepted;
+    c->n_rejected = e->n_rejected;
     if (e->finish == HONE_FINISH_ERROR || e->finish == HONE_FINISH_CANCELLED) {
         const hone_error lost = {.code = HONE_ERR_INTERNAL, .message = "The generation was ended by the server."};
         fail(call, e->error ? e->error : &lost);
@@ -472,6 +525,12 @@ void api_call_start(api_call *call, int64_t max_tokens) {
         hone_random_block(seed, i, 0, 0x686f6e65, w);
         call->choice[i].seed = i == 0 ? seed : (uint64_t)w[0] << 32 | w[1];
     }
+    if (call->grammar.n) {
+        call->engine.grammar_source = call->grammar.data;
+        call->engine.n_grammar_source = call->grammar.n;
+    }
+    call->engine.prediction = call->prediction.id;
+    call->engine.n_prediction = (uint32_t)call->prediction.n;
     call->engine.max_tokens = max_tokens < 0 ? context - longest : (uint32_t)max_tokens;
     if (call->engine.min_tokens > call->engine.max_tokens) call->engine.min_tokens = call->engine.max_tokens;
     hone_request_on_close(call->req, on_gone, call);
@@ -506,11 +565,18 @@ static uint32_t cached_tokens(const api_call *call) {
 
 json_t *api_call_usage(const api_call *call) {
     const uint32_t out = api_call_output_tokens(call);
+    uint32_t reasoning = 0, accepted = 0, rejected = 0;
+    for (uint32_t i = 0; i < call->n_choice; i++) {
+        const api_choice *c = &call->choice[i];
+        reasoning += c->n_reasoning;
+        accepted += call->prediction.n ? c->n_accepted : 0;
+        rejected += call->prediction.n ? c->n_rejected : 0;
+    }
     return json_pack("{s:i, s:i, s:i, s:{s:i, s:i}, s:{s:i, s:i, s:i, s:i}}", "prompt_tokens", (int)call->prompt_tokens,
                      "completion_tokens", (int)out, "total_tokens", (int)(call->prompt_tokens + out),
                      "prompt_tokens_details", "cached_tokens", (int)cached_tokens(call), "audio_tokens", 0,
-                     "completion_tokens_details", "reasoning_tokens", 0, "audio_tokens", 0,
-                     "accepted_prediction_tokens", 0, "rejected_prediction_tokens", 0);
+                     "completion_tokens_details", "reasoning_tokens", (int)reasoning, "audio_tokens", 0,
+                     "accepted_prediction_tokens", (int)accepted, "rejected_prediction_tokens", (int)rejected);
 }
 
 const char *api_call_fingerprint(const api_call *call, char text[64]) {

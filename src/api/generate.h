@@ -41,12 +41,14 @@ typedef struct {
     size_t n_told;           /* of token, already in a chunk */
     api_token *prompt_token; /* [n_prompt_token] from the prompt's second token on */
     size_t n_prompt_token, cap_prompt_token;
-    hone_ids ids;                /* output tokens as ids, with return_token_ids */
-    float *embedding;            /* [width] or NULL */
-    double sum_logprob;          /* of output tokens, when they are known */
-    uint32_t n_output, n_cached; /* n_cached: of the prompt, not computed */
-    const char *finish;          /* "stop", "length"; NULL: runs */
-    double last_token;           /* monotonic seconds */
+    hone_ids ids;                                 /* output tokens as ids, with return_token_ids */
+    bool thinking;                                /* the next token is reasoning: the hooks say so */
+    uint32_t n_reasoning, n_accepted, n_rejected; /* the last two of drafts, as the engine tells them at the end */
+    float *embedding;                             /* [width] or NULL */
+    double sum_logprob;                           /* of output tokens, when they are known */
+    uint32_t n_output, n_cached;                  /* n_cached: of the prompt, not computed */
+    const char *finish;                           /* "stop", "length"; NULL: runs */
+    double last_token;                            /* monotonic seconds */
 } api_choice;
 
 typedef struct {
@@ -68,6 +70,10 @@ struct api_call {
     char cache_salt[HONE_DIGEST_TEXT];
     int32_t *bias_token;
     float *bias_value;
+    hone_buf grammar;     /* source of the reply's grammar; empty: free */
+    hone_ids prediction;  /* the expected output */
+    const int32_t *shown; /* [n_shown] special tokens that stand in the text, between HONE_TOKEN_MARKs; borrowed */
+    uint32_t n_shown;
     char *stop[API_MAX_STOPS];
     uint32_t n_stop;
     api_choice *choice; /* [n_choice] */
@@ -95,6 +101,9 @@ bool api_call_read(api_call *call, const json_t *body, uint32_t max_stops);
 /* False after a 429 or 503: the queue has no place.  Before templates and tokens are paid for. */
 bool api_admits(hone_request *req, const api_target *target, const json_t *body);
 
+/* prediction of body into the call's; false after a 400. */
+bool api_call_predict(api_call *call, const json_t *body);
+
 /* Checks prompt + max_tokens against the context (400 context_length_exceeded), then starts.  max_tokens -1: what the
  * context leaves.  The call belongs to the loop from here on. */
 void api_call_start(api_call *call, int64_t max_tokens);
@@ -120,8 +129,11 @@ const char *api_call_fingerprint(const api_call *call, char text[64]);
         {"min_p", API_NUMBER, 0, 1}, {"repetition_penalty", API_NUMBER, 0.01, 10}, {"ignore_eos", API_BOOL, 0, 0},     \
         {"min_tokens", API_INT, 0, 1e9}, {"prompt_cache_key", API_STRING, 0, 0}, {"cache_salt", API_STRING, 0, 0},     \
         {"prompt_cache_retention", API_STRING, 0, 0}, {"cache_prompt", API_BOOL, 0, 0}, {"priority", API_INT, -8, 8},  \
-        {"timeout", API_NUMBER, 0.001, 86400}, {                                                                       \
-        "return_token_ids", API_BOOL, 0, 0                                                                             \
+        {"timeout", API_NUMBER, 0.001, 86400}, {"return_token_ids", API_BOOL, 0, 0}, {"speculative", API_BOOL, 0, 0},  \
+        {"response_format", API_OBJECT, 0, 0}, {"structured_outputs", API_OBJECT, 0, 0},                               \
+        {"guided_json", API_ANY, 0, 0}, {"guided_regex", API_STRING, 0, 0}, {"guided_choice", API_ARRAY, 0, 0},        \
+        {"guided_grammar", API_STRING, 0, 0}, {"json_schema", API_ANY, 0, 0}, {                                        \
+        "grammar", API_STRING, 0, 0                                                                                    \
     }
 
 /* A token's text for logprobs: as it reads, or "bytes:\xe2\x80" where it is a part of a character (as OpenAI writes).

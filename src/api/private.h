@@ -17,6 +17,7 @@ typedef struct api_base {
     hone_component *component;
     uint32_t context; /* positions of one sequence at most */
     uint32_t vocab, width;
+    struct api_dialect *dialect; /* how the family writes calls and reasoning */
 } api_base;
 
 struct hone_api {
@@ -52,6 +53,7 @@ typedef enum {
     API_OBJECT,
     API_STRING_OR_ARRAY,
     API_NUMBER_OR_AUTO,
+    API_ANY, /* the handler looks */
     API_REFUSED
 } api_kind;
 typedef struct {

@@ -1,11 +1,13 @@
 /* target.c - from a request's "model" to a base that runs here and an adapter on it. */
 #include <string.h>
 
+#include "api/dialect.h"
 #include "api/private.h"
 #include "base/mem.h"
 
 static void free_base(api_base *b) {
     if (!b) return;
+    api_dialect_close(b->dialect);
     hone_text_close(b->text);
     hone_free(b->path);
     hone_free(b);
@@ -34,6 +36,8 @@ api_base *api_find_base(hone_api *api, const char *path, hone_error *err) {
         b->width = info.arch.width;
         status = hone_text_open(&b->text, path, err);
     }
+    if (status == HONE_OK && !(b->dialect = api_dialect_open(b->text)))
+        status = hone_fail(err, HONE_ERR_NOMEM, "no memory for a model");
     if (status == HONE_OK &&
         (status = hone_arch_check_vocabulary(&info.arch, (uint64_t)hone_tokenizer_size(b->text->tokenizer), err)))
         hone_fail_within(err, status, "%s: ", path);

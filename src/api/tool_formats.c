@@ -392,8 +392,7 @@ static void add_mark(const api_dialect *d, api_mark m, hone_buf *out) {
     if (d->format->mark[m]) hone_buf_text(out, d->format->mark[m]);
 }
 
-/* JSON as Python and most templates write it: a space behind ':' and ','. */
-static void write_spaced(const json_t *v, hone_buf *out) {
+void api_write_spaced(const json_t *v, hone_buf *out) {
     if (json_is_object(v)) {
         const char *key;
         json_t *value;
@@ -404,14 +403,14 @@ static void write_spaced(const json_t *v, hone_buf *out) {
             first = false;
             hone_buf_json_string(out, key, strlen(key));
             hone_buf_text(out, ": ");
-            write_spaced(value, out);
+            api_write_spaced(value, out);
         }
         hone_buf_char(out, '}');
     } else if (json_is_array(v)) {
         hone_buf_char(out, '[');
         for (size_t i = 0; i < json_array_size(v); i++) {
             if (i) hone_buf_text(out, ", ");
-            write_spaced(json_array_get(v, i), out);
+            api_write_spaced(json_array_get(v, i), out);
         }
         hone_buf_char(out, ']');
     } else {
@@ -459,7 +458,7 @@ static void write_call(const api_dialect *d, const char *id, const char *name, c
         if (d->format->mark[M_ID_KEY]) hone_buf_format(out, "\"%s\": \"%zu\", ", d->format->mark[M_ID_KEY], index);
         hone_buf_format(out, "\"%s\": \"%s\", \"%s\": ", d->format->mark[M_NAME_KEY], name,
                         d->format->mark[M_ARGUMENTS_KEY]);
-        write_spaced(arguments, out);
+        api_write_spaced(arguments, out);
         if (d->format->id_last) hone_buf_format(out, ", \"id\": \"%s\"", id);
         hone_buf_char(out, '}');
         return;
@@ -471,7 +470,7 @@ static void write_call(const api_dialect *d, const char *id, const char *name, c
             hone_buf_text(out, id);
         }
         add_mark(d, M_MIDDLE, out);
-        write_spaced(arguments, out);
+        api_write_spaced(arguments, out);
         return;
     case API_CALL_PARAMETERS:
         hone_buf_text(out, name);
@@ -483,7 +482,7 @@ static void write_call(const api_dialect *d, const char *id, const char *name, c
             if (json_is_string(value))
                 hone_buf_add(out, json_string_value(value), json_string_length(value));
             else
-                write_spaced(value, out);
+                api_write_spaced(value, out);
             add_mark(d, M_VALUE_END, out);
         }
         return;

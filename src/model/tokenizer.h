@@ -125,6 +125,9 @@ typedef struct hone_detok hone_detok;
 
 hone_status hone_detok_open(hone_detok **out, const hone_tokenizer *t, bool skip_special, hone_error *err);
 hone_status hone_detok_feed(hone_detok *d, int32_t id, hone_buf *out);
+/* Gives out now what waits for later tokens, because something that is no text follows; unlike finish the text goes on.
+ */
+hone_status hone_detok_flush(hone_detok *d, hone_buf *out);
 hone_status hone_detok_finish(hone_detok *d, hone_buf *out); /* flushes, and is ready for the next text */
 void hone_detok_close(hone_detok *d);                        /* NULL is fine; t must still be open */
 

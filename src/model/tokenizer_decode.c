@@ -365,6 +365,28 @@ hone_status hone_detok_feed(hone_detok *d, int32_t id, hone_buf *out) {
     return out->failed ? HONE_ERR_NOMEM : d->status;
 }
 
+hone_status hone_detok_flush(hone_detok *d, hone_buf *out) {
+    d->out = out;
+    d->status = HONE_OK;
+    for (size_t i = 0; i < d->t->decode.n; i++) {
+        stage *x = &d->stage[i];
+        switch (d->t->decode.step[i].kind) {
+        case MODEL_DECODE_BYTE_LEVEL:
+            if (!x->held.n) break;
+            hone_buf_clear(&x->room);
+            lossy(&x->room, x->held.data, x->held.n, true);
+            hone_buf_clear(&x->held);
+            pass(d, i + 1, hone_buf_str(&x->room), x->room.n, x->open ? 0 : STARTS);
+            x->open = true;
+            break;
+        case MODEL_DECODE_BYTE_FALLBACK: end_byte_run(d, i); break;
+        case MODEL_DECODE_BPE: give_bpe(d, i, false); break;
+        default: break;
+        }
+    }
+    return out->failed ? HONE_ERR_NOMEM : d->status;
+}
+
 hone_status hone_detok_finish(hone_detok *d, hone_buf *out) {
     d->out = out;
     d->status = HONE_OK;

@@ -95,11 +95,12 @@ def test_metadata_and_ignored_names(client, valid):
         ({"max_tokens": 100000}, 400, "messages", "context_length_exceeded"),
         ({"stop": ["a", "b", "c", "d", "e"]}, 400, "stop", "array_above_max_length"),
         ({"logit_bias": {"x": 1}}, 400, "logit_bias", "invalid_value"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 400, "tools", "unsupported_value"),
-        ({"response_format": {"type": "json_object"}}, 400, "response_format", "unsupported_value"),
+        ({"store": True}, 400, "store", "unsupported_value"),
+        ({"verbosity": "low"}, 400, "verbosity", "unsupported_value"),
+        ({"reasoning_effort": "huge"}, 400, "reasoning_effort", "invalid_value"),
         ({"stream_options": {"include_usage": True}}, 400, "stream_options", "invalid_value"),
         ({"top_logprobs": 3}, 400, "top_logprobs", "unsupported_value"),
-        ({"functions": []}, 400, "functions", "unsupported_parameter"),
+        ({"functions": []}, 400, "functions", "array_below_min_length"),
     ],
 )
 def test_errors_have_four_fields(server, valid, change, status, param, code):

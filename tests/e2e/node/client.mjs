@@ -27,6 +27,13 @@ for await (const chunk of stream) {
 assert.equal(text, whole.choices[0].message.content);
 assert.deepEqual([usage.prompt_tokens, usage.completion_tokens], [whole.usage.prompt_tokens, whole.usage.completion_tokens]);
 
+const tools = [{ type: "function", function: { name: "get_weather", parameters: { type: "object", properties: { days: { type: "integer", minimum: 1, maximum: 9 } }, required: ["days"], additionalProperties: false } } }];
+const runner = client.chat.completions.stream({ model, messages: ask, tools, tool_choice: "required", parallel_tool_calls: false, temperature: 1.5, seed: 2, max_tokens: 60 });
+const called = (await runner.finalChatCompletion()).choices[0];
+assert.equal(called.finish_reason, "tool_calls");
+const days = JSON.parse(called.message.tool_calls[0].function.arguments).days;
+assert(called.message.tool_calls[0].function.name === "get_weather" && days >= 1 && days <= 9);
+
 const completion = await client.completions.create({ model, prompt: "The nurse", max_tokens: 4, temperature: 0, echo: true });
 assert(completion.choices[0].text.includes("The nurse"));
 

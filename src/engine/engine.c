@@ -12,6 +12,9 @@
 #define DEFAULT_ADAPTER_BYTES (1ull << 30)
 #define DEFAULT_PIN_PERCENT 25u
 #define DEFAULT_STALL_PERCENT 70u
+#define DEFAULT_DRAFT HONE_DRAFT_MOST
+/* Drafts need rows of logits beside those of the streams: for so many streams with the longest drafts. */
+#define DRAFTING_STREAMS 2u
 #define MAX_STEP_ROWS 8192u
 /* Prompt log-probabilities want logits of many rows: in pieces of at least so many. */
 #define MIN_LOGIT_ROWS 16u
@@ -24,6 +27,7 @@ hone_engine_config hone_engine_defaults(const hone_model *model) {
                               .max_length = model->arch.max_position ? model->arch.max_position : 2048,
                               .kv_type = hone_kv_type_for(model->precision),
                               .adapter_bytes = DEFAULT_ADAPTER_BYTES,
+                              .max_draft = DEFAULT_DRAFT,
                               .pin_percent = DEFAULT_PIN_PERCENT,
                               .stall_percent = DEFAULT_STALL_PERCENT};
     /* One sequence of full length at least, all of them at most. */
@@ -50,11 +54,17 @@ static hone_engine_config resolve(const hone_model *model, const hone_engine_con
     if (!cfg.adapter_bytes) cfg.adapter_bytes = usual.adapter_bytes;
     if (!cfg.pin_percent) cfg.pin_percent = usual.pin_percent;
     if (!cfg.stall_percent) cfg.stall_percent = usual.stall_percent;
+    if (!cfg.max_draft) cfg.max_draft = usual.max_draft;
+    if (cfg.max_draft == HONE_NO_DRAFT)
+        cfg.max_draft = 0;
+    else if (cfg.max_draft > HONE_DRAFT_MOST)
+        cfg.max_draft = HONE_DRAFT_MOST;
     return cfg;
 }
 
 static uint32_t logit_rows(const hone_engine_config *cfg) {
-    const uint32_t n = cfg->max_sequences > MIN_LOGIT_ROWS ? cfg->max_sequences : MIN_LOGIT_ROWS;
+    const uint32_t want = cfg->max_sequences + DRAFTING_STREAMS * cfg->max_draft;
+    const uint32_t n = want > MIN_LOGIT_ROWS ? want : MIN_LOGIT_ROWS;
     return n < cfg->max_step_rows ? n : cfg->max_step_rows;
 }
 
@@ -97,8 +107,11 @@ static void take_scratch(hone_engine *e, reserve *r) {
     e->views = take(r, cfg->max_sequences, sizeof(*e->views));
     e->running = take(r, cfg->max_sequences, sizeof(*e->running));
     e->batch = take(r, cfg->max_sequences, sizeof(*e->batch));
-    e->token_event = take(r, cfg->max_sequences, sizeof(*e->token_event));
+    e->token_event = take(r, e->n_logit, sizeof(*e->token_event));
     e->prompt_event = take(r, e->n_logit, sizeof(*e->prompt_event));
+    e->bid = take(r, cfg->max_sequences, sizeof(*e->bid));
+    e->mask = take(r, e->n_threads, (v + 31) / 32 * sizeof(*e->mask));
+    e->mask_ns = take(r, e->n_threads, sizeof(*e->mask_ns));
     r->bytes += (uint64_t)e->n_threads * hone_sampler_bytes((uint32_t)v);
 }
 
@@ -151,6 +164,8 @@ fail:
 }
 
 static void free_request(engine_request *r) {
+    engine_text_close(r->text);
+    hone_draft_close(r->draft);
     hone_free(r->sum);
     hone_free(r);
 }
@@ -178,7 +193,18 @@ void hone_engine_close(hone_engine *e) {
     hone_free(e->batch);
     hone_free(e->token_event);
     hone_free(e->prompt_event);
+    hone_free(e->bid);
+    hone_free(e->mask);
+    hone_free(e->mask_ns);
+    hone_vocabulary_close(e->vocabulary); /* after the requests, whose matchers use it */
     hone_free(e);
+}
+
+void hone_engine_set_vocabulary(hone_engine *e, hone_vocabulary *vocabulary) {
+    if (e->vocabulary || hone_vocabulary_size(vocabulary) > e->model->arch.vocab)
+        hone_vocabulary_close(vocabulary); /* matchers may use the first; masks have no room for more tokens */
+    else
+        e->vocabulary = vocabulary;
 }
 
 /* --- requests --- */
@@ -232,10 +258,31 @@ static hone_status check_request(const hone_engine *e, const hone_engine_request
     hone_status st = check_tokens(r->prompt, r->n_prompt, vocab, "prompt", err);
     if (st == HONE_OK) st = check_tokens(r->emitted, r->n_emitted, vocab, "emitted", err);
     if (st == HONE_OK) st = hone_sampling_check(&r->sampling, vocab, err);
+    if (st == HONE_OK) st = check_tokens(r->prediction, r->n_prediction, vocab, "prediction", err);
+    if (st == HONE_OK && (r->grammar || r->grammar_source) && !e->vocabulary)
+        st = hone_fail(err, HONE_ERR_UNSUPPORTED, "a grammar needs the model's vocabulary, which is not here");
     if (st == HONE_OK && find_request(e, r->id))
         st = hone_fail(err, HONE_ERR_EXISTS, "request %llu is running already", (unsigned long long)r->id);
     if (st == HONE_OK && r->adapter && !hone_engine_has_adapter(e, r->adapter))
         st = hone_fail(err, HONE_ERR_NOT_FOUND, "adapter %.12s is not here", r->adapter);
+    return st;
+}
+
+/* Drafts, and the grammar with what it forces before anything is sampled. */
+static hone_status begin_text(hone_engine *e, engine_request *r, const hone_engine_request *given, hone_error *err) {
+    hone_status st = HONE_OK;
+    r->n_emit = given->n_emitted;
+    if (e->cfg.max_draft && given->max_draft != HONE_NO_DRAFT && given->max_tokens > 1)
+        st = hone_draft_open(&r->draft, r->length, given->prediction, given->n_prediction, err);
+    r->r.prediction = NULL; /* the caller's; so are these */
+    r->r.grammar = NULL;
+    r->r.grammar_source = NULL;
+    if (st != HONE_OK || (!given->grammar && !given->grammar_source)) return st;
+    hone_grammar *grammar = given->grammar ? hone_grammar_ref(given->grammar) : NULL;
+    if (!grammar) st = hone_grammar_compile(&grammar, given->grammar_source, given->n_grammar_source, err);
+    if (st == HONE_OK) st = engine_text_open(&r->text, grammar, e->vocabulary, given->emitted, given->n_emitted, err);
+    hone_grammar_unref(grammar);
+    if (st == HONE_OK) engine_begin_forced(r);
     return st;
 }
 
@@ -275,7 +322,8 @@ hone_status hone_engine_submit(hone_engine *e, const hone_engine_request *given,
         r->adapter = engine_use_adapter(e, given->adapter);
         r->applies_from = hone_adapter_applies_from(r->adapter->adapter, r->token, given->n_prompt);
     }
-    const hone_status keyed = engine_find_keys(e, r, err);
+    hone_status keyed = engine_find_keys(e, r, err);
+    if (keyed == HONE_OK) keyed = begin_text(e, r, given, err);
     r->r.cache_salt = NULL; /* the caller's */
     if (keyed != HONE_OK) {
         engine_end(e, r);
@@ -336,6 +384,7 @@ void hone_engine_cancel(hone_engine *e, uint64_t id) {
 
 void hone_engine_get_stats(const hone_engine *e, hone_engine_stats *out) {
     *out = e->stats;
+    for (uint32_t i = 0; i < e->n_threads; i++) out->grammar_mask_ns += e->mask_ns[i];
     uint32_t riding = 0;
     for (const engine_request *r = e->waiting; r; r = r->next) riding += r->rides_on != 0;
     out->running = e->n_running + riding;

@@ -138,8 +138,8 @@ void hone_engine_plan(hone_memory_plan *out, const hone_model *model, const hone
 hone_status hone_engine_open(hone_engine **out, const hone_model *model, hone_pool *pool, const hone_engine_config *cfg,
                              hone_error *err);
 
-/* The bytes of the tokens, for grammars; owned afterwards.  Without one, requests with a grammar are refused with
- * HONE_ERR_UNSUPPORTED. */
+/* The bytes of the tokens, for grammars; once, owned afterwards; one of more tokens than the model has is dropped.
+ * Without one, requests with a grammar are refused with HONE_ERR_UNSUPPORTED. */
 void hone_engine_set_vocabulary(hone_engine *e, hone_vocabulary *vocabulary);
 
 void hone_engine_close(hone_engine *e);

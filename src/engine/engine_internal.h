@@ -1,4 +1,5 @@
-/* engine_internal.h - what engine.c (memory, requests), adapters.c and scheduler.c (the step) share.
+/* engine_internal.h - what engine.c (memory, requests), adapters.c, scheduler.c (the step) and stream.c (its tokens)
+ * share.
  *
  * A request waits, runs and ends.  Both lists are in order of (priority, arrival), oldest first; a running request has
  * a sequence of pages, a waiting one has none.  A request that loses its pages waits again in its old place and is
@@ -6,8 +7,10 @@
 #ifndef HONE_ENGINE_INTERNAL_H
 #define HONE_ENGINE_INTERNAL_H
 
+#include "engine/draft.h"
 #include "engine/engine.h"
 #include "engine/kv.h"
+#include "engine/masks.h"
 #include "engine/pace.h"
 #include "engine/sample.h"
 
@@ -42,12 +45,22 @@ typedef struct engine_request {
     uint64_t rides_on;   /* arrival + 1 of the running request whose pages it waits for, 0: none */
     uint32_t ride_until; /* positions they have in common */
     uint32_t passed;     /* younger requests that were admitted while it waited for pages */
+    /* several tokens a step (stream.c) */
+    hone_draft *draft;  /* NULL: none are made */
+    engine_text *text;  /* NULL: any text */
+    uint32_t n_emit;    /* output tokens that were told, or that the caller told */
+    uint32_t n_ahead;   /* forced tokens behind the last sampled one */
+    hone_draft_bid bid; /* drafts in token[], behind the known ones */
+    uint32_t n_accepted, n_rejected;
     /* of this step */
-    bool served;          /* it got what it may have */
-    uint32_t rest;        /* rows until it, or one that rides on it, has its first token */
-    uint32_t row0, n_row; /* its rows */
-    uint32_t first;       /* position of the first */
-    int32_t logit_row;    /* -1: none */
+    uint32_t n_draft;        /* drafts that have rows */
+    uint32_t n_new, n_right; /* sampled; of these, as drafted */
+    bool streaming;          /* has rows as a stream */
+    bool served;             /* it got what it may have */
+    uint32_t rest;           /* rows until it, or one that rides on it, has its first token */
+    uint32_t row0, n_row;    /* its rows */
+    uint32_t first;          /* position of the first */
+    int32_t logit_row;       /* of the last known token, those of the drafts follow; -1: none */
 } engine_request;
 
 struct hone_engine {
@@ -67,8 +80,13 @@ struct hone_engine {
     uint32_t n_running;
     engine_request **batch; /* [max_sequences] those with rows in this step */
     uint32_t n_batch;
-    hone_event *token_event;  /* [max_sequences] sampled, by logit row, before they are reported */
-    hone_event *prompt_event; /* [n_logit] */
+    hone_event *token_event;     /* [n_logit] sampled, by logit row, before they are reported */
+    hone_event *prompt_event;    /* [n_logit] */
+    hone_draft_bid **bid;        /* [max_sequences] */
+    hone_draft_cost row_cost;    /* of steps that run streams alone */
+    uint32_t *mask;              /* [n_threads, (V + 31) / 32] */
+    uint64_t *mask_ns;           /* [n_threads] spent on masks */
+    hone_vocabulary *vocabulary; /* NULL: no grammars */
     engine_request *waiting;
     uint32_t n_waiting;
     engine_request *graveyard; /* ended ones, freed when the step is over */
@@ -83,6 +101,7 @@ struct hone_engine {
     uint32_t n_riding;       /* of the waiting ones, as of the last admission */
     hone_pace pace;          /* what a step costs on this machine */
     uint64_t step_positions; /* that the rows of this step attend to */
+    bool step_streams;       /* no prompt has rows in this step */
     hone_engine_stats stats;
 };
 
@@ -96,6 +115,18 @@ void engine_bury(hone_engine *e);                    /* frees records of ended r
 engine_adapter *engine_use_adapter(hone_engine *e, const char *digest); /* of one that is here: one more user */
 void engine_leave_adapter(hone_engine *e, engine_adapter *a);
 void engine_drop_adapters(hone_engine *e); /* all of them */
+
+/* stream.c */
+hone_finish engine_finish_of(const engine_request *r); /* why it is over, after its last token; NONE: it goes on */
+bool engine_streams(const engine_request *r);          /* its next rows end in logits and are few */
+/* Drafts for a step in which n_stream streams have n_row rows, at most room of them. */
+void engine_draft(hone_engine *e, uint32_t n_stream, uint32_t n_row, uint32_t room);
+void engine_sample_task(void *engine, uint32_t task, uint32_t thread); /* the tokens behind the rows of batch[task] */
+void engine_tell_logprobs(const hone_engine *e, const float *logits, int32_t n_top, hone_event *out);
+/* What sampling made, in order; the caller may cancel the request at every event. */
+void engine_tell(hone_engine *e, engine_request *r, void (*on_event)(void *arg, const hone_event *event), void *arg);
+void engine_begin_forced(engine_request *r); /* at submit: what the grammar forces first */
+void engine_tell_forced(engine_request *r, void (*on_event)(void *arg, const hone_event *event), void *arg);
 
 /* admission.c */
 uint32_t engine_known(const engine_request *r); /* tokens that are known; the last is the next row of a stream */

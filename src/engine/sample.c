@@ -3,7 +3,7 @@
  * No sort of the vocabulary: top_k and top_p cut the set of candidates by a histogram of their logits, and only the
  * bucket in which the cut falls is ordered (a heap, popped as far as needed).
  *
- * Order: open and close, parameters, changes to logits, the cut, the draw, top logits. */
+ * Order: open and close, parameters, changes to logits, the cut, the draw, the whole, top logits. */
 #include "engine/sample.h"
 
 #include <math.h>
@@ -245,13 +245,8 @@ static uint32_t draw_from_set(const hone_sampler *s, uint32_t n, double unit) {
     return s->set[n - 1];
 }
 
-int32_t hone_sample(hone_sampler *s, float *logits, const hone_sampling *p, const int32_t *history, uint32_t n_prompt,
-                    uint32_t n_output, uint32_t position, const int32_t *banned, uint32_t n_banned) {
+static int32_t sample(hone_sampler *s, float *logits, const hone_sampling *p, uint32_t position) {
     const uint32_t v = s->vocab;
-    for (uint32_t i = 0; i < p->n_bias; i++) logits[p->bias_token[i]] += p->bias_value[i];
-    penalise(s, logits, p, history, n_prompt, n_output);
-    for (uint32_t i = 0; i < n_banned; i++)
-        if (banned[i] >= 0 && (uint32_t)banned[i] < v) logits[banned[i]] = -INFINITY;
     if (p->temperature <= 0 || p->top_k == 1) return (int32_t)hone_argmax(logits, v);
 
     const float largest = logits[hone_argmax(logits, v)], inverse = 1.0f / p->temperature;
@@ -274,6 +269,46 @@ int32_t hone_sample(hone_sampler *s, float *logits, const hone_sampling *p, cons
     if (by_count) n = cut(s, logits, n, p->top_k, 1);
     if (by_share) n = cut(s, logits, n, UINT32_MAX, (double)p->top_p);
     return (int32_t)draw_from_set(s, n, unit);
+}
+
+/* Lifts bans where they leave nothing of what is allowed. */
+static bool only_banned(const uint32_t *allowed, uint32_t vocab, const int32_t *banned, uint32_t n_banned) {
+    for (uint32_t w = 0; w < (vocab + 31) / 32; w++) {
+        uint32_t left = allowed[w];
+        for (uint32_t i = 0; left && i < n_banned; i++)
+            if (banned[i] >= 0 && (uint32_t)banned[i] / 32 == w) left &= ~(1u << ((uint32_t)banned[i] % 32));
+        if (left) return false;
+    }
+    return true;
+}
+
+static void apply_mask(float *x, uint32_t vocab, const uint32_t *allowed) {
+    for (uint32_t w = 0; w < (vocab + 31) / 32; w++) {
+        const uint32_t end = w * 32 + 32 < vocab ? w * 32 + 32 : vocab;
+        if (allowed[w] == UINT32_MAX) continue;
+        for (uint32_t i = w * 32; i < end; i++) x[i] = allowed[w] >> (i % 32) & 1 ? x[i] : -INFINITY;
+    }
+}
+
+static bool is_set(const uint32_t *bits, int32_t i) {
+    return bits[i / 32] >> (i % 32) & 1;
+}
+
+int32_t hone_sample(hone_sampler *s, float *logits, const hone_sampling *p, const int32_t *history, uint32_t n_prompt,
+                    uint32_t n_output, uint32_t position, const int32_t *banned, uint32_t n_banned,
+                    const uint32_t *allowed) {
+    const uint32_t v = s->vocab;
+    for (uint32_t i = 0; i < p->n_bias; i++) logits[p->bias_token[i]] += p->bias_value[i];
+    penalise(s, logits, p, history, n_prompt, n_output);
+    if (allowed && n_banned && only_banned(allowed, v, banned, n_banned)) n_banned = 0;
+    for (uint32_t i = 0; i < n_banned; i++)
+        if (banned[i] >= 0 && (uint32_t)banned[i] < v) logits[banned[i]] = -INFINITY;
+    if (allowed) apply_mask(logits, v, allowed);
+    const int32_t token = sample(s, logits, p, position);
+    if (!allowed || is_set(allowed, token)) return token;
+    for (int32_t i = 0; (uint32_t)i < v; i++) /* no allowed one has a number for a logit */
+        if (is_set(allowed, i)) return i;
+    return token;
 }
 
 /* --- top logits --- */

@@ -1,6 +1,6 @@
 /* scheduler.c - one step of the engine: who gets rows, the forward pass, sampling, reports.
  *
- * Running streams come first, one row each.  What prompts get beside them is a matter of time: a step is stretched by
+ * Running streams come first (stream.c).  What prompts get beside them is a matter of time: a step is stretched by
  * at most stall_percent while a stream waits for it, by more where more prompts wait than streams run, so that each
  * counts alike.  Where nothing streams, prompts get all rows, in steps short enough that a newcomer is soon seen.  The
  * cost of rows is predicted (pace.h), since one far down a long prompt costs many times one at its beginning.
@@ -27,19 +27,6 @@ static uint32_t min_u32(uint32_t a, uint32_t b) {
 
 /* --- rows --- */
 
-static bool is_stop(const engine_request *r, int32_t token) {
-    if (r->r.ignore_stop) return false;
-    for (uint32_t i = 0; i < r->r.n_stop; i++)
-        if (r->r.stop[i] == token) return true;
-    return false;
-}
-
-/* Why the request is over now, after its last token; NONE: it goes on. */
-static hone_finish finish_of(const engine_request *r) {
-    if (r->n_output > 0 && is_stop(r, r->token[engine_known(r) - 1])) return HONE_FINISH_STOP;
-    return r->n_output >= r->r.max_tokens ? HONE_FINISH_LENGTH : HONE_FINISH_NONE;
-}
-
 /* Pages for one more row of every stream, oldest first; the youngest go when there are none. */
 static void grow_streams(hone_engine *e) {
     for (uint32_t i = 0; i < e->n_running; i++) {
@@ -58,20 +45,22 @@ static void add_rows(hone_engine *e, engine_request *r, uint32_t n, uint32_t *n_
     r->row0 = *n_row;
     r->n_row = n;
     r->first = r->n_done;
-    const bool wants = r->n_done + n == engine_known(r) && finish_of(r) == HONE_FINISH_NONE;
-    r->logit_row = wants ? (*n_logit)++ : -1;
-    for (uint32_t i = 0; i < n; i++)
+    const bool wants = r->n_done + n == engine_known(r) && engine_finish_of(r) == HONE_FINISH_NONE;
+    if (!wants) r->n_draft = 0;
+    r->logit_row = wants ? *n_logit : -1;
+    r->n_row += r->n_draft; /* behind the known tokens, each with logits */
+    for (uint32_t i = 0; i < r->n_row; i++)
         e->rows[(*n_row)++] = (hone_row){.token = r->token[r->n_done + i],
                                          .seq = seq,
                                          .position = r->n_done + i,
-                                         .logit_row = i + 1 == n ? r->logit_row : -1};
+                                         .logit_row = wants && i + 1 >= n ? (*n_logit)++ : -1};
     e->views[seq] = hone_kv_view(e->kv, r->seq);
     e->views[seq].length = r->length;
     e->views[seq].adapter = r->adapter ? r->adapter->adapter : NULL;
     e->views[seq].applies_from = r->applies_from;
     e->batch[e->n_batch++] = r;
-    if (n == 1 && r->n_output > 0)
-        e->stats.decode_tokens++;
+    if (engine_streams(r) && r->n_output > 0)
+        e->stats.decode_tokens += n;
     else
         e->stats.prefill_tokens += n;
 }
@@ -98,7 +87,7 @@ static engine_request *next_prompt(const hone_engine *e, engine_request **oldest
     engine_request *best = NULL;
     for (uint32_t i = 0; i < e->n_running; i++) {
         engine_request *r = e->running[i];
-        if (r->served || engine_known(r) - r->n_done <= r->n_row) continue;
+        if (r->served || r->streaming || engine_known(r) - r->n_done <= r->n_row) continue;
         if (!best) *oldest = best = r;
         if (r->r.priority != best->r.priority) break; /* they stand in order of class */
         if (r->rest < best->rest) best = r;
@@ -120,8 +109,9 @@ static void share_out(hone_engine *e, allowance left) {
 }
 
 /* What prompts may add to a step of n_row rows of streams that attend to so many positions. */
-static double time_for_prompts(const hone_engine *e, uint32_t n_stream, uint32_t n_prompt, uint64_t positions) {
-    const double bare = hone_pace_step(&e->pace, n_stream, positions);
+static double time_for_prompts(const hone_engine *e, uint32_t n_stream, uint32_t n_row, uint32_t n_prompt,
+                               uint64_t positions) {
+    const double bare = hone_pace_step(&e->pace, n_row, positions);
     if (e->cfg.stall_percent == HONE_STALL_ANY || e->pace.n < LEAST_STEPS) return 1e9;
     if (n_stream > 0) {
         const double each = bare * e->cfg.stall_percent / 100;
@@ -135,7 +125,7 @@ static double time_for_prompts(const hone_engine *e, uint32_t n_stream, uint32_t
 
 /* Fills rows, views and batch; returns the number of rows. */
 static uint32_t plan_rows(hone_engine *e) {
-    uint32_t n_row = 0, n_prompt = 0;
+    uint32_t n_row = 0, n_prompt = 0, n_stream = 0, rows = 0;
     uint64_t positions = 0;
     int32_t n_logit = 0;
     e->n_batch = 0;
@@ -150,18 +140,27 @@ static uint32_t plan_rows(hone_engine *e) {
     for (uint32_t i = 0; i < e->n_running; i++) {
         engine_request *r = e->running[i];
         if (engine_known(r) - r->n_done > 1) engine_share(e, r);
-        if (engine_known(r) - r->n_done > 1) {
-            n_prompt++;
-            continue;
-        }
-        positions += r->n_done + 1;
-        add_rows(e, r, 1, &n_row, &n_logit);
+        const uint32_t left = engine_known(r) - r->n_done, later = e->n_running - i - 1;
+        r->streaming = engine_streams(r) && rows + left + later <= e->cfg.max_step_rows;
+        n_stream += r->streaming;
+        rows += r->streaming ? left : 0;
+        n_prompt += !r->streaming;
     }
-    const double seconds = time_for_prompts(e, n_row, n_prompt + e->n_riding, positions);
+    const uint32_t room = e->cfg.max_step_rows - rows; /* half of it is for prompts where there are some */
+    engine_draft(e, n_stream, rows,
+                 min_u32(n_prompt ? room / 2 : room, e->n_logit - min_u32(e->n_logit, e->n_running)));
+    for (uint32_t i = 0; i < e->n_running; i++) {
+        engine_request *r = e->running[i];
+        if (!r->streaming) continue;
+        positions += hone_pace_positions(r->n_done, engine_known(r) - r->n_done + r->n_draft);
+        add_rows(e, r, engine_known(r) - r->n_done, &n_row, &n_logit);
+    }
+    e->step_streams = n_prompt == 0;
+    const double seconds = time_for_prompts(e, n_stream, n_row, n_prompt + e->n_riding, positions);
     share_out(e, (allowance){.seconds = seconds, .rows = e->cfg.max_step_rows - n_row});
     for (uint32_t i = 0; i < e->n_running; i++) {
         engine_request *r = e->running[i];
-        if (engine_known(r) - r->n_done > 1 && r->n_row > 0) {
+        if (!r->streaming && r->n_row > 0) {
             positions += hone_pace_positions(r->n_done, r->n_row);
             add_rows(e, r, r->n_row, &n_row, &n_logit);
         }
@@ -171,36 +170,6 @@ static uint32_t plan_rows(hone_engine *e) {
 }
 
 /* --- results --- */
-
-/* log softmax of raw logits: of the token, and of the best alternatives. */
-static void tell_logprobs(const hone_engine *e, const float *logits, int32_t n_top, hone_event *out) {
-    const uint32_t v = e->model->arch.vocab;
-    const float all = e->model->kernels->log_sum_exp(logits, v);
-    out->logprob = logits[out->token] - all; /* as hone_logprob */
-    out->n_top = n_top > 0 ? (uint32_t)n_top : 0;
-    if (out->n_top > v) out->n_top = v;
-    hone_top(logits, v, out->n_top, out->top_token);
-    for (uint32_t i = 0; i < out->n_top; i++) out->top_logprob[i] = logits[out->top_token[i]] - all;
-}
-
-/* The token after the last row of batch[task]. */
-static void sample_task(void *arg, uint32_t task, uint32_t thread) {
-    hone_engine *e = arg;
-    engine_request *r = e->batch[task];
-    if (r->logit_row < 0) return;
-    const uint32_t v = e->model->arch.vocab;
-    float *raw = e->logits + (size_t)r->logit_row * v, *logits = raw;
-    hone_event *out = &e->token_event[r->logit_row];
-    *out = (hone_event){.kind = HONE_EVENT_TOKEN, .id = r->r.id, .index = r->n_output, .n_cached = r->n_cached};
-    if (r->r.n_logprobs >= 0) {
-        logits = e->copy + (size_t)thread * v;
-        memcpy(logits, raw, v * sizeof(float));
-    }
-    const bool bans = r->n_output < r->r.min_tokens;
-    out->token = hone_sample(e->sampler[thread], logits, &r->r.sampling, r->token, r->r.n_prompt, r->n_output,
-                             r->n_output, r->r.stop, bans ? r->r.n_stop : 0);
-    if (r->r.n_logprobs >= 0) tell_logprobs(e, raw, r->r.n_logprobs, out);
-}
 
 typedef struct {
     hone_engine *e;
@@ -215,7 +184,7 @@ static void prompt_task(void *arg, uint32_t task, uint32_t thread) {
     hone_event *out = &job->e->prompt_event[task];
     *out = (hone_event){
         .kind = HONE_EVENT_PROMPT, .id = r->r.id, .index = job->from + task, .token = r->token[job->from + task]};
-    tell_logprobs(job->e, job->e->logits + (size_t)task * job->e->model->arch.vocab, r->r.n_logprobs, out);
+    engine_tell_logprobs(job->e, job->e->logits + (size_t)task * job->e->model->arch.vocab, r->r.n_logprobs, out);
 }
 
 typedef void (*event_fn)(void *arg, const hone_event *event);
@@ -254,12 +223,18 @@ static void report_embedding(hone_engine *e, engine_request *r, event_fn on_even
 }
 
 static void report_done(hone_engine *e, engine_request *r, hone_finish finish, event_fn on_event, void *arg) {
+    engine_tell_forced(r, on_event, arg); /* a grammar that leaves no choice may need no step */
+    if (r->ended) return;
+    e->stats.forced += r->text ? r->text->n_forced : 0;
     const hone_event event = {.kind = HONE_EVENT_DONE,
                               .id = r->r.id,
                               .finish = finish,
                               .n_prompt = r->r.n_prompt,
                               .n_output = r->n_output,
-                              .n_cached = r->n_cached};
+                              .n_cached = r->n_cached,
+                              .n_accepted = r->n_accepted,
+                              .n_rejected = r->n_rejected,
+                              .error = finish == HONE_FINISH_ERROR ? &r->text->err : NULL};
     engine_end(e, r);
     on_event(arg, &event);
 }
@@ -267,19 +242,15 @@ static void report_done(hone_engine *e, engine_request *r, hone_finish finish, e
 /* What the step made of one request; the caller may cancel it, or others, at every event. */
 static void report(hone_engine *e, engine_request *r, event_fn on_event, void *arg) {
     if (r->ended) return;
-    r->n_done += r->n_row;
+    /* Behind the last token that was kept, drafts have left keys and values that nobody reads. */
+    r->n_done += r->n_row - r->n_draft + (r->n_new ? r->n_new - 1 : 0);
     engine_commit(e, r);
     if (r->n_told < r->r.n_prompt) report_prompt(e, r, on_event, arg);
     if (r->r.want_embedding && !r->ended) report_embedding(e, r, on_event, arg);
     if (r->ended) return;
-    if (r->logit_row >= 0) {
-        const hone_event *event = &e->token_event[r->logit_row];
-        r->token[engine_known(r)] = event->token;
-        r->n_output++;
-        on_event(arg, event);
-    }
-    if (r->ended || r->n_done + (r->logit_row >= 0) < engine_known(r)) return;
-    const hone_finish finish = finish_of(r);
+    if (r->logit_row >= 0) engine_tell(e, r, on_event, arg);
+    if (r->ended || r->n_done < r->r.n_prompt) return;
+    const hone_finish finish = r->text && r->text->failed ? HONE_FINISH_ERROR : engine_finish_of(r);
     if (finish != HONE_FINISH_NONE) report_done(e, r, finish, on_event, arg);
 }
 
@@ -289,7 +260,7 @@ static void report(hone_engine *e, engine_request *r, event_fn on_event, void *a
 static void end_complete(hone_engine *e, event_fn on_event, void *arg) {
     for (engine_request **at = &e->waiting; *at;) {
         engine_request *r = *at;
-        const hone_finish finish = r->n_output ? finish_of(r) : HONE_FINISH_NONE;
+        const hone_finish finish = r->n_output ? engine_finish_of(r) : HONE_FINISH_NONE;
         if (finish == HONE_FINISH_NONE || r->n_told < r->r.n_prompt || r->r.want_embedding) {
             at = &r->next;
             continue;
@@ -316,8 +287,10 @@ bool hone_engine_step(hone_engine *e, event_fn on_event, void *arg) {
         hone_forward_run(e->forward, e->rows, n_row, e->views, e->n_batch, e->logits, wants_hidden ? e->hidden : NULL,
                          NULL, NULL);
         e->stats.steps++;
-        hone_pool_run(e->pool, e->n_batch, sample_task, e); /* before the logits of prompts take their place */
-        hone_pace_observe(&e->pace, n_row, e->step_positions, hone_clock_seconds() - from);
+        hone_pool_run(e->pool, e->n_batch, engine_sample_task, e); /* before the logits of prompts take their place */
+        const double seconds = hone_clock_seconds() - from;
+        hone_pace_observe(&e->pace, n_row, e->step_positions, seconds);
+        if (e->step_streams) hone_draft_observe(&e->row_cost, n_row, seconds);
         for (uint32_t i = 0; i < e->n_batch; i++) report(e, e->batch[i], on_event, arg);
     }
     e->stepping = false;

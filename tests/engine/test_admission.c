@@ -97,6 +97,7 @@ static void rig_open(rig *r, hone_engine_config cfg, uint32_t threads, uint32_t 
     *r = (rig){0};
     assert_int_equal(hone_pool_open(&r->pool, threads, NULL), HONE_OK);
     cfg.max_length = 400;
+    cfg.max_draft = HONE_NO_DRAFT; /* these tests count steps */
     cfg.kv_bytes =
         pages * (uint64_t)(model->arch.n_layer * ((model->kernels->kv_page_bytes(HONE_KV_BF16, 2, 16) + 63) / 64 * 64));
     cfg.adapter_bytes = 1 << 20;

@@ -87,7 +87,7 @@ static void check_distribution(const hone_sampling *given, uint64_t seed, uint32
         hone_sampling p = *given;
         p.seed = seed * 1000003 + i;
         fill(x, seed);
-        const int32_t t = hone_sample(s, x, &p, history, n_prompt, n_output, n_output, NULL, 0);
+        const int32_t t = hone_sample(s, x, &p, history, n_prompt, n_output, n_output, NULL, 0, NULL);
         assert_in_range(t, 0, V - 1);
         assert_true(prob[t] > 0);
         count[t]++;
@@ -164,23 +164,23 @@ static void greedy_takes_the_lowest_of_the_largest(void **state) {
     float x[V];
     fill(x, 4);
     x[700] = x[300] = x[996] = 50;
-    assert_int_equal(hone_sample(s, x, &p, NULL, 0, 0, 0, NULL, 0), 300);
+    assert_int_equal(hone_sample(s, x, &p, NULL, 0, 0, 0, NULL, 0, NULL), 300);
     const int32_t banned[] = {300, 996, -1, 5000}; /* ids outside the vocabulary ban nothing */
-    assert_int_equal(hone_sample(s, x, &p, NULL, 0, 0, 0, banned, 4), 700);
+    assert_int_equal(hone_sample(s, x, &p, NULL, 0, 0, 0, banned, 4, NULL), 700);
     fill(x, 4);
     x[3] = NAN;
     x[9] = 60;
-    assert_int_equal(hone_sample(s, x, &p, NULL, 0, 0, 0, NULL, 0), 9);
+    assert_int_equal(hone_sample(s, x, &p, NULL, 0, 0, 0, NULL, 0, NULL), 9);
     const int32_t history[] = {9, 9, 9};
     p.frequency_penalty = 30;
     fill(x, 4);
     x[9] = 60;
     x[10] = 59;
-    assert_int_equal(hone_sample(s, x, &p, history, 3, 0, 0, NULL, 0), 9); /* prompt tokens do not count */
+    assert_int_equal(hone_sample(s, x, &p, history, 3, 0, 0, NULL, 0, NULL), 9); /* prompt tokens do not count */
     fill(x, 4);
     x[9] = 60;
     x[10] = 59;
-    assert_int_equal(hone_sample(s, x, &p, history, 2, 1, 1, NULL, 0), 10);
+    assert_int_equal(hone_sample(s, x, &p, history, 2, 1, 1, NULL, 0, NULL), 10);
     hone_sampler_close(s);
 }
 
@@ -198,7 +198,7 @@ static void banned_tokens_never_come(void **state) {
             if (way & 1) p.top_k = 5;
             if (way & 2) p.top_p = 0.999f;
             for (uint32_t t = 0; t < V; t++) x[t] = t < 5 ? 10.0f : -10.0f;
-            const int32_t t = hone_sample(s, x, &p, NULL, 0, 0, i, banned, 3);
+            const int32_t t = hone_sample(s, x, &p, NULL, 0, 0, i, banned, 3, NULL);
             assert_true(t == 0 || t == 4 || t > 4);
             assert_true(t != 1 && t != 2 && t != 3);
         }
@@ -218,14 +218,14 @@ static void a_token_is_a_function_of_seed_and_position(void **state) {
     p.seed = 5;
     for (uint32_t i = 0; i < 32; i++) {
         fill(x, 1);
-        first[i] = hone_sample(s, x, &p, NULL, 0, 0, i, NULL, 0);
+        first[i] = hone_sample(s, x, &p, NULL, 0, 0, i, NULL, 0, NULL);
     }
     for (uint32_t i = 32; i-- > 0;) { /* in another order, by another sampler */
         fill(x, 1);
-        assert_int_equal(hone_sample(other, x, &p, NULL, 0, 0, i, NULL, 0), first[i]);
+        assert_int_equal(hone_sample(other, x, &p, NULL, 0, 0, i, NULL, 0, NULL), first[i]);
         fill(x, 1);
         p.seed = 6;
-        differ_by_seed += hone_sample(s, x, &p, NULL, 0, 0, i, NULL, 0) != first[i];
+        differ_by_seed += hone_sample(s, x, &p, NULL, 0, 0, i, NULL, 0, NULL) != first[i];
         p.seed = 5;
         differ_by_position += i > 0 && first[i] != first[0];
     }
@@ -247,11 +247,11 @@ static void extremes_are_survived(void **state) {
             if (way & 2) p.top_p = 0.5f;
             if (way & 4) p.top_k = 3;
             for (uint32_t t = 0; t < V; t++) x[t] = strange[i];
-            const int32_t t = hone_sample(s, x, &p, NULL, 0, 0, 0, NULL, 0);
+            const int32_t t = hone_sample(s, x, &p, NULL, 0, 0, 0, NULL, 0, NULL);
             assert_in_range(t, 0, V - 1);
             for (uint32_t j = 0; j < V; j++) x[j] = j == 500 ? 1.0f : strange[i] < 1 ? strange[i] : -INFINITY;
             x[501] = NAN;
-            const int32_t u = hone_sample(s, x, &p, NULL, 0, 0, 0, NULL, 0);
+            const int32_t u = hone_sample(s, x, &p, NULL, 0, 0, 0, NULL, 0, NULL);
             if (i == 0 || i == 1) assert_int_equal(u, 500);
         }
     hone_sampling p = hone_sampling_defaults();
@@ -263,7 +263,7 @@ static void extremes_are_survived(void **state) {
         for (uint32_t t = 1; t < V; t++)
             if (x[t] > x[best]) best = t;
         p.seed = i;
-        assert_int_equal(hone_sample(s, x, &p, NULL, 0, 0, 0, NULL, 0), best);
+        assert_int_equal(hone_sample(s, x, &p, NULL, 0, 0, 0, NULL, 0, NULL), best);
     }
     hone_sampler_close(s);
 }

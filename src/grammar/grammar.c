@@ -58,7 +58,7 @@ hone_status hone_grammar_begin(hone_grammar_builder **out, hone_error *err) {
         hone_free(b);
         return st;
     }
-    rx_begin(b->r);
+    rx_begin(b->r, RX_WORK_BUILD);
     *out = b;
     return HONE_OK;
 }
@@ -118,7 +118,7 @@ static bool holds(hone_regular *r, uint32_t id, question q, uint32_t depth) {
     if (n.mark == r->epoch) return false;
     r->node[id].mark = r->epoch;
     if (depth > RX_DEPTH_MAX) return rx_fail(r, HONE_ERR_LIMIT, "a rule is nested too deeply"), false;
-    if (++r->work > RX_WORK_MAX) return rx_fail(r, HONE_ERR_LIMIT, "the grammar needs too many steps"), false;
+    if (++r->work > r->work_limit) return rx_fail(r, HONE_ERR_LIMIT, "the grammar needs too many steps"), false;
     bool out = false;
     switch (n.kind) {
     case RX_RULE: out = q == ASK_PRODUCTIVE ? r->rule[n.a].productive : r->rule[n.a].nullable; break;
@@ -287,7 +287,7 @@ static bool straighten(hone_regular *r) {
     if (!ok) rx_fail(r, HONE_ERR_NOMEM, "no memory");
     for (uint32_t i = 0; ok && i < r->n_rule; i++) {
         memset(known, 0, r->n_rule);
-        for (bool again = true; again && rx_ok(r) && r->work < RX_WORK_MAX;) { /* which rules may begin with rule i */
+        for (bool again = true; again && rx_ok(r) && r->work < r->work_limit;) { /* which rules may begin with rule i */
             again = false;
             for (size_t k = 0; k < r->n_rule; k++) {
                 if (known[k] || !begins_so(r, r->rule[k].body, known, i)) continue;
@@ -295,7 +295,7 @@ static bool straighten(hone_regular *r) {
                 again = true;
             }
         }
-        ok = rx_ok(r) && r->work < RX_WORK_MAX;
+        ok = rx_ok(r) && r->work < r->work_limit;
         if (!ok || !(known[i] & REACHES)) continue;
         uint32_t tail, rest;
         ok = factor(r, r->rule[i].body, known, i, &tail, &rest, 0);

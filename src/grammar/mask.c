@@ -19,6 +19,7 @@
 #define CACHE_BYTES (16u << 20) /* masks kept per grammar */
 #define WORTH_KEEPING 300u      /* trie nodes visited */
 #define PLAIN_STATES 600u       /* looked at for one state's plain runs */
+#define PLAIN_CHARS 48u         /* the same in characters: a longer run than tokens are, all but rulers of dashes */
 
 /* ---- Memory ---- */
 
@@ -141,12 +142,24 @@ static int plain_step(hone_regular *r, uint32_t id, rx_ids *out, rx_ids *tmp) {
 /* Characters of plain text that may come next in id whatever they are; 254: any number.  -1 on failure. */
 static int plain_run(hone_regular *r, uint32_t id, uint32_t most) {
     if (r->node[id].plain == 255 || (r->node[id].plain && (r->node[id].flags & RX_EXACT))) return r->node[id].plain - 1;
-    if (r->node[id].plain > 25) return r->node[id].plain - 1; /* a lower bound that fits most tokens */
+    if (r->node[id].plain > PLAIN_CHARS / 2) return r->node[id].plain - 1; /* a lower bound that fits most tokens */
     rx_ids level = {0}, next = {0}, tmp = {0};
     int answer = -1;
-    if (most > 253) most = 253;
+    if (r->node[id].kind == RX_REPEAT) { /* of one character that may be any plain one: as many as may come */
+        int ok = plain_step(r, r->node[id].a, &next, &tmp);
+        for (size_t i = 0; i < next.n && ok > 0; i++) ok = rx_nullable(r, next.id[i]);
+        if (ok < 0) goto done;
+        if (ok > 0) {
+            rx_node *n = &r->node[id];
+            answer = n->c == HONE_RX_UNBOUNDED ? 254 : n->c > 253 ? 253 : (int)n->c;
+            n->plain = (uint8_t)(1 + answer);
+            n->flags |= RX_EXACT;
+            goto done;
+        }
+    }
+    if (most > PLAIN_CHARS) most = PLAIN_CHARS;
     /* level: all states so far, `from` where the current level begins; begin[]: of every level */
-    size_t from = 0, begin[256];
+    size_t from = 0, begin[PLAIN_CHARS + 1];
     uint32_t chars = 0;
     const uint32_t epoch = ++r->epoch;
     if (!rx_ids_push(r, &level, id)) goto done;

@@ -53,7 +53,7 @@ static mask_walk walk_of(hone_matcher *m, uint32_t *bits) {
 
 static void begin(hone_matcher *m) {
     pthread_mutex_lock(&m->g->lock);
-    rx_begin(m->g->r);
+    rx_begin(m->g->r, RX_WORK_TOKEN);
 }
 static void end(hone_matcher *m) {
     pthread_mutex_unlock(&m->g->lock);

@@ -29,7 +29,8 @@ hone_status rx_status(const hone_regular *r, hone_error *err, const char *what) 
     return hone_fail(err, r->failed, "%s: %s", what, r->why);
 }
 
-void rx_begin(hone_regular *r) {
+void rx_begin(hone_regular *r, uint64_t work_limit) {
+    r->work_limit = work_limit;
     r->failed = HONE_OK;
     r->work = 0;
     r->depth = 0;
@@ -81,6 +82,7 @@ hone_status hone_regular_open(hone_regular **out, hone_error *err) {
     r->node[RX_ALL] =
         (rx_node){.kind = RX_NOT, .a = HONE_RX_NONE, .flags = RX_KNOWN | RX_NULLABLE | RX_LIVE | RX_LOGIC};
     r->n_node = 3;
+    r->work_limit = RX_WORK_BUILD;
     *out = r;
     return HONE_OK;
 }
@@ -133,7 +135,7 @@ static bool table_grow(hone_regular *r) {
 /* The node of that hash that equals `like`; children[n] where like is a union or intersection.  New where there is
  * none: its flags are like.flags. */
 static uint32_t intern(hone_regular *r, const rx_node *like, const uint32_t *children) {
-    if (r->work++ > RX_WORK_MAX) return rx_fail(r, HONE_ERR_LIMIT, "the automaton needs too many steps");
+    if (r->work++ > r->work_limit) return rx_fail(r, HONE_ERR_LIMIT, "the automaton needs too many steps");
     uint32_t h = mix(like->kind, like->b);
     if (children)
         for (uint32_t i = 0; i < like->b; i++) h = mix(h, children[i]);

@@ -64,7 +64,7 @@ static bool collect(hone_regular *r, uint32_t id, uint32_t k) {
         }
         if (n.kind == RX_RULE) {
             id = r->rule[n.a].body;
-            if (++r->work > RX_WORK_MAX) rx_fail(r, HONE_ERR_LIMIT, "the automaton needs too many steps");
+            if (++r->work > r->work_limit) rx_fail(r, HONE_ERR_LIMIT, "the automaton needs too many steps");
             continue;
         }
         if (n.kind == RX_ALT) {
@@ -374,7 +374,7 @@ const uint32_t *hone_rx_row(hone_regular *r, uint32_t id) {
 static uint32_t clean(hone_regular *r, uint32_t id, uint32_t depth) {
     if (id == HONE_RX_FAIL || !(r->node[id].flags & RX_LOGIC) || id == RX_ALL) return id;
     if (depth > RX_DEPTH_MAX) return rx_fail(r, HONE_ERR_LIMIT, "expressions are nested too deeply");
-    if (++r->work > RX_WORK_MAX) return rx_fail(r, HONE_ERR_LIMIT, "the automaton needs too many steps");
+    if (++r->work > r->work_limit) return rx_fail(r, HONE_ERR_LIMIT, "the automaton needs too many steps");
     const rx_node n = r->node[id];
     uint32_t out = HONE_RX_FAIL;
     switch (n.kind) {

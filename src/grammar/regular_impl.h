@@ -117,15 +117,18 @@ struct hone_regular {
 /* Limits: what one operation may cost, what a grammar may grow to. */
 #define RX_BYTES_MAX (192u << 20)
 #define RX_DEPTH_MAX 4000u
-#define RX_WORK_MAX (6u << 20) /* steps: some 0.2-0.5 s */
-#define RX_VOID_MAX 60000u     /* states of one search for a text */
+#define RX_WORK_BUILD (6u << 20) /* steps of building a grammar: some 0.3-0.6 s */
+#define RX_WORK_TOKEN (1u << 20) /* of a call about one token */
+#define RX_VOID_MAX 60000u       /* states of one search for a text */
 
 static inline bool rx_ok(const hone_regular *r) {
     return r->failed == HONE_OK;
 }
 uint32_t rx_fail(hone_regular *r, hone_status code, const char *why); /* always HONE_RX_FAIL */
 hone_status rx_status(const hone_regular *r, hone_error *err, const char *what);
-void rx_begin(hone_regular *r); /* a new operation: its steps are counted from here, an earlier failure is forgotten */
+void rx_begin(
+    hone_regular *r,
+    uint64_t work_limit); /* a new operation: its steps are counted from here, an earlier failure is forgotten */
 
 bool rx_ids_push(hone_regular *r, rx_ids *v, uint32_t id);
 

@@ -553,7 +553,7 @@ static uint32_t compile(parser *p, const todo *list, uint32_t final, left_contex
         r->depth--;
         return rx_fail(r, HONE_ERR_LIMIT, "assertions are nested too deeply");
     }
-    if (r->work > RX_WORK_MAX) {
+    if (r->work > r->work_limit) {
         r->depth--;
         return rx_fail(r, HONE_ERR_LIMIT, "a pattern's assertions need too many steps");
     }

@@ -64,10 +64,14 @@ static uint32_t dice(uint32_t seed, uint32_t below) {
     return v[0] % below;
 }
 
+static hone_rx universe[2]; /* every text, every JSON string: their laws take part */
+
 static both expression(hone_regular *r, uint32_t seed, uint32_t depth) {
     const uint32_t all = (uint32_t)((1ull << WORDS) - 1);
     const uint8_t ab[32] = {[12] = 6};
-    if (depth == 0 || dice(seed, 8) == 0) switch (dice(seed, 6)) {
+    if (depth == 0 || dice(seed, 8) == 0) switch (dice(seed, 8)) {
+        case 6: return (both){universe[0], all};
+        case 7: return (both){universe[1], all};
         case 0: return (both){hone_rx_bytes(r, "a", 1), 1u << word_number("a", 1)};
         case 1: return (both){hone_rx_bytes(r, "b", 1), 1u << word_number("b", 1)};
         case 2: return (both){hone_rx_bytes(r, "ab", 2), 1u << word_number("ab", 2)};
@@ -95,6 +99,8 @@ static void test_expressions_are_their_languages(void **state) {
         hone_regular *r;
         assert_int_equal(hone_regular_open(&r, NULL), HONE_OK);
         dice_at = 0;
+        universe[0] = hone_rx_utf8(r);
+        universe[1] = hone_rx_json_string(r, universe[0]);
         const both e = expression(r, seed, 1 + seed % 5);
         assert_int_not_equal(e.rx, HONE_RX_FAIL);
         for (uint32_t w = 0; w < WORDS; w++) {
@@ -108,6 +114,54 @@ static void test_expressions_are_their_languages(void **state) {
         if (hone_rx_is_void(r, e.rx, 10000)) assert_int_equal(e.language, 0);
         hone_regular_close(r);
     }
+}
+
+/* Whether a state matches something, against the whole graph of its derivatives. */
+static void test_void_is_what_leads_nowhere(void **state) {
+    (void)state;
+    static hone_rx seen[400];
+    static uint8_t live[400];
+    static uint32_t to[400][2];
+    uint32_t whole = 0, dead = 0;
+    for (uint32_t seed = 1; seed <= 2000; seed++) {
+        hone_regular *r;
+        assert_int_equal(hone_regular_open(&r, NULL), HONE_OK);
+        dice_at = 0;
+        universe[0] = hone_rx_utf8(r);
+        universe[1] = hone_rx_json_string(r, universe[0]);
+        uint32_t n = 1;
+        /* letters alone, so that two bytes are the whole alphabet */
+        const uint8_t ab[32] = {[12] = 6};
+        seen[0] = hone_rx_and(r, expression(r, seed, 2 + seed % 4).rx,
+                              hone_rx_repeat(r, hone_rx_class(r, ab), 0, HONE_RX_UNBOUNDED));
+        for (uint32_t i = 0; i < n && n < 390; i++)
+            for (uint32_t b = 0; b < 2; b++) {
+                const hone_rx next = hone_rx_derive(r, seen[i], (uint8_t)('a' + b));
+                uint32_t k = 0;
+                while (k < n && seen[k] != next) k++;
+                if (k == n) seen[n++] = next;
+                to[i][b] = k;
+            }
+        if (n < 390) {
+            whole++;
+            for (uint32_t i = 0; i < n; i++) live[i] = hone_rx_nullable(r, seen[i]);
+            for (bool again = true; again;) {
+                again = false;
+                for (uint32_t i = 0; i < n; i++)
+                    if (!live[i] && (live[to[i][0]] || live[to[i][1]])) {
+                        live[i] = 1;
+                        again = true;
+                    }
+            }
+            for (uint32_t i = n; i-- > 0;) {
+                dead += !live[i];
+                if (hone_rx_is_void(r, seen[i], 10000) == live[i])
+                    fail_msg("seed %u state %u of %u: live %d", seed, i, n, live[i]);
+            }
+        }
+        hone_regular_close(r);
+    }
+    assert_true(whole > 1500 && dead > 500);
 }
 
 static void test_equal_expressions_are_one(void **state) {
@@ -420,6 +474,7 @@ static void test_every_failed_allocation_is_survived(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_expressions_are_their_languages),
+        cmocka_unit_test(test_void_is_what_leads_nowhere),
         cmocka_unit_test(test_equal_expressions_are_one),
         cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_pattern_table),

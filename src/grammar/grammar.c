@@ -1,10 +1,11 @@
 /* grammar.c - building and freezing a grammar: rules as expressions that name each other.
  *
  * An expression of the builder IS a node of the arena (regular_impl.h), so there is nothing to translate when the
- * grammar is frozen.  Freezing removes what derives nothing, settles which rules derive the empty text, and rewrites or
- * refuses left recursion, because a rule's arcs must not ask for themselves.
+ * grammar is frozen.  Freezing removes what derives nothing, puts regular rules in the place of their names, settles
+ * which rules derive the empty text, and rewrites or refuses left recursion, because a rule's arcs must not ask for
+ * themselves.
  *
- * Order: source texts, building, productivity, the empty text, left recursion, freezing, counting. */
+ * Order: source texts, building, productivity and the empty text, simplifying, left recursion, freezing, counting. */
 #include "grammar/grammar.h"
 
 #include <stdatomic.h>
@@ -150,49 +151,74 @@ static void settle(hone_regular *r, question q) {
     }
 }
 
-/* id without rules that derive nothing, or with rules replaced: memo[id] is 1 + what became of it. */
-static uint32_t without(hone_regular *r, uint32_t id, uint32_t *memo, uint32_t n_memo, uint32_t depth) {
+/* ---- Simplifying ---- */
+
+typedef struct {
+    uint32_t *memo; /* [n_memo] by node: 1 + what became of it */
+    uint32_t n_memo;
+    uint8_t *state; /* [n_rule] 1: being rewritten, 2: done */
+} rewriting;
+
+/* id without rules that derive nothing, and with the bodies of those that are regular in their place: terminals whose
+ * states all texts share (mask.c). */
+static uint32_t rewritten(hone_regular *r, uint32_t id, rewriting *w, uint32_t depth) {
     if (id == HONE_RX_FAIL || !(r->node[id].flags & RX_RULES)) return id;
     if (depth > RX_DEPTH_MAX) return rx_fail(r, HONE_ERR_LIMIT, "a rule is nested too deeply");
-    if (id < n_memo && memo[id]) return memo[id] - 1;
+    if (id < w->n_memo && w->memo[id]) return w->memo[id] - 1;
     const rx_node n = r->node[id];
     uint32_t out = id;
     switch (n.kind) {
-    case RX_RULE: out = r->rule[n.a].productive ? id : HONE_RX_NONE; break;
-    case RX_REPEAT: out = hone_rx_repeat(r, without(r, n.a, memo, n_memo, depth + 1), n.b, n.c); break;
+    case RX_RULE:
+        if (!r->rule[n.a].productive) return HONE_RX_NONE;
+        if (w->state[n.a] == 0) {
+            w->state[n.a] = 1;
+            const uint32_t body = rewritten(r, r->rule[n.a].body, w, depth + 1);
+            if (body == HONE_RX_FAIL) return body;
+            r->rule[n.a].body = body;
+            w->state[n.a] = 2;
+        }
+        /* One that is being rewritten stays a rule here, which is not remembered: elsewhere it may be known better. */
+        if (w->state[n.a] == 1) return id;
+        if (!(r->node[r->rule[n.a].body].flags & RX_RULES)) out = r->rule[n.a].body;
+        break;
+    case RX_REPEAT: out = hone_rx_repeat(r, rewritten(r, n.a, w, depth + 1), n.b, n.c); break;
     case RX_CAT: {
-        const uint32_t a = without(r, n.a, memo, n_memo, depth + 1);
-        out = rx_cat(r, a, without(r, n.b, memo, n_memo, depth + 1));
+        const uint32_t a = rewritten(r, n.a, w, depth + 1), b = rewritten(r, n.b, w, depth + 1);
+        out = a == n.a && b == n.b ? id : hone_rx_cat(r, a, b);
         break;
     }
     case RX_ALT: {
         uint32_t *part = hone_zalloc(n.b, sizeof(*part));
         if (!part) return rx_fail(r, HONE_ERR_NOMEM, "no memory");
-        for (uint32_t i = 0; i < n.b; i++) part[i] = without(r, r->list.id[n.a + i], memo, n_memo, depth + 1);
-        out = rx_alt(r, part, n.b);
+        bool same = true;
+        for (uint32_t i = 0; i < n.b; i++) {
+            part[i] = rewritten(r, r->list.id[n.a + i], w, depth + 1);
+            same = same && part[i] == r->list.id[n.a + i];
+        }
+        if (!same) out = rx_alt(r, part, n.b);
         hone_free(part);
         break;
     }
     default: break;
     }
-    if (out != HONE_RX_FAIL && id < n_memo) memo[id] = out + 1;
+    if (out != HONE_RX_FAIL && id < w->n_memo) w->memo[id] = out + 1;
     return out;
 }
 
-static void remove_unproductive(hone_regular *r, uint32_t *root) {
-    size_t dead = 0;
-    for (size_t i = 0; i < r->n_rule; i++) dead += !r->rule[i].productive;
-    if (dead == 0 || !rx_ok(r)) return;
-    const uint32_t n = r->n_node;
-    uint32_t *memo = hone_zalloc(n, sizeof(*memo));
-    if (!memo) {
+static void simplify(hone_regular *r, uint32_t *root) {
+    if (r->n_rule == 0 || !rx_ok(r)) return;
+    rewriting w = {.n_memo = r->n_node};
+    w.memo = hone_zalloc(w.n_memo, sizeof(*w.memo));
+    w.state = hone_zalloc(r->n_rule, 1);
+    if (!w.memo || !w.state)
         rx_fail(r, HONE_ERR_NOMEM, "no memory");
-        return;
+    else {
+        *root = rewritten(r, *root, &w, 0);
+        for (uint32_t i = 0; i < r->n_rule; i++) /* those that the root does not reach are of no use */
+            if (w.state[i] != 2) r->rule[i].body = HONE_RX_NONE;
     }
-    for (size_t i = 0; i < r->n_rule && rx_ok(r); i++)
-        r->rule[i].body = r->rule[i].productive ? without(r, r->rule[i].body, memo, n, 0) : HONE_RX_NONE;
-    *root = without(r, *root, memo, n, 0);
-    hone_free(memo);
+    hone_free(w.memo);
+    hone_free(w.state);
 }
 
 /* ---- Left recursion ---- */
@@ -363,7 +389,7 @@ hone_status hone_grammar_finish(hone_grammar **out, hone_grammar_builder *b, hon
     if (!rx_ok(r)) goto fail;
     r->work = 0;
     settle(r, ASK_PRODUCTIVE);
-    remove_unproductive(r, &root);
+    simplify(r, &root);
     settle(r, ASK_NULLABLE);
     if (!rx_ok(r)) goto fail;
     r->frozen = true;

@@ -139,21 +139,30 @@ static int plain_step(hone_regular *r, uint32_t id, rx_ids *out, rx_ids *tmp) {
     return 1;
 }
 
+/* Whether no arc of a state that was derived takes a control character. */
+static bool starts_above_control(const hone_regular *r, uint32_t id) {
+    const rx_node *n = &r->node[id];
+    return n->n_arc == 0 || r->arc[n->arc - 1].lo >= 0x20;
+}
+
 /* Characters of plain text that may come next in id whatever they are; 254: any number.  -1 on failure. */
 static int plain_run(hone_regular *r, uint32_t id, uint32_t most) {
     if (r->node[id].plain == 255 || (r->node[id].plain && (r->node[id].flags & RX_EXACT))) return r->node[id].plain - 1;
     if (r->node[id].plain > PLAIN_CHARS / 2) return r->node[id].plain - 1; /* a lower bound that fits most tokens */
     rx_ids level = {0}, next = {0}, tmp = {0};
     int answer = -1;
+    bool quiet = true;
     if (r->node[id].kind == RX_REPEAT) { /* of one character that may be any plain one: as many as may come */
         int ok = plain_step(r, r->node[id].a, &next, &tmp);
-        for (size_t i = 0; i < next.n && ok > 0; i++) ok = rx_nullable(r, next.id[i]);
+        for (size_t i = 0; i < next.n && ok > 0; i++) ok = next.id[i] == HONE_RX_EMPTY;
         if (ok < 0) goto done;
         if (ok > 0) {
             rx_node *n = &r->node[id];
             answer = n->c == HONE_RX_UNBOUNDED ? 254 : n->c > 253 ? 253 : (int)n->c;
             n->plain = (uint8_t)(1 + answer);
             n->flags |= RX_EXACT;
+            /* The states on the way are this one with other counts: they begin as the character does. */
+            if (starts_above_control(r, n->a)) n->flags |= RX_QUIET;
             goto done;
         }
     }
@@ -179,6 +188,7 @@ static int plain_run(hone_regular *r, uint32_t id, uint32_t most) {
             next.n = 0;
             const int ok = plain_step(r, level.id[i], &next, &tmp);
             if (ok < 0) goto done;
+            quiet = quiet && starts_above_control(r, level.id[i]); /* also of the last level, which counts no more */
             if (ok == 0) {
                 answer = (int)chars;
                 break;
@@ -198,7 +208,10 @@ static int plain_run(hone_regular *r, uint32_t id, uint32_t most) {
         for (size_t i = begin[c]; i < end; i++) {
             const int bound = answer == 254 ? 254 : answer - (int)c;
             rx_node *n = &r->node[level.id[i]];
-            if (bound >= 0 && n->plain < 1 + bound) n->plain = (uint8_t)(1 + bound);
+            if (bound >= 0 && n->plain < 1 + bound) {
+                n->plain = (uint8_t)(1 + bound);
+                n->flags = (uint16_t)((n->flags & ~RX_QUIET) | (quiet ? RX_QUIET : 0));
+            }
         }
     }
     r->node[id].flags |= RX_EXACT; /* or as good as it gets within the limits */
@@ -210,15 +223,19 @@ done:
     return answer;
 }
 
-/* The trie to walk for a state that begins so, and its slice's bits into w->bits. */
-static const voc_trie *begin(mask_walk *w, uint32_t id) {
+/* The trie to walk for a state that begins so and goes on with k (HONE_RX_EMPTY: nothing), its slice's bits into
+ * w->bits. */
+static const voc_trie *begin(mask_walk *w, uint32_t id, uint32_t k) {
     const hone_vocabulary *v = w->v;
-    const int run = plain_run(w->g->r, id, v->slice[VOC_SLICES - 1].chars);
+    hone_regular *r = w->g->r;
+    const int run = plain_run(r, id, v->slice[VOC_SLICES - 1].chars);
     if (run < 0) return NULL;
     for (int s = VOC_SLICES; s-- > 0 && run > 0;)
-        if (run == 254 || v->slice[s].chars <= (uint32_t)run) {
+        if (run == 254 || v->slice[s].chars < (uint32_t)run) { /* one more: what follows the run is known, too */
             memcpy(w->bits, v->slice[s].bits, v->words * sizeof(*w->bits));
-            return &v->slice[s].rest;
+            if (!(r->node[id].flags & RX_QUIET)) return &v->slice[s].rest;
+            if (k != HONE_RX_EMPTY && !hone_rx_arcs(r, k)) return NULL;
+            return k == HONE_RX_EMPTY || starts_above_control(r, k) ? &v->slice[s].quiet : &v->slice[s].rest;
         }
     memset(w->bits, 0, v->words * sizeof(*w->bits));
     return &v->all;
@@ -317,7 +334,7 @@ bool mask_of_state(mask_walk *w, uint32_t state) {
         if (k == HONE_RX_FAIL) return false;
     }
     const bool apart = k != HONE_RX_EMPTY && !(r->node[head].flags & RX_RULES) && r->node[head].kind != RX_LIT;
-    const voc_trie *t = begin(w, apart ? head : state);
+    const voc_trie *t = begin(w, apart ? head : state, apart ? k : HONE_RX_EMPTY);
     if (!t || !(apart ? walk_head(w, t, head, k) : walk_all(w, t, state))) return false;
     if (w->visited > WORTH_KEEPING) keep(w, state);
     return true;

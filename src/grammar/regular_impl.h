@@ -41,7 +41,8 @@ enum {
     RX_UTF8 = 64,    /* all texts are well-formed UTF-8 */
     RX_JSON = 128,   /* all texts are contents of a JSON string */
     RX_PRUNED = 256, /* its arcs lead to nothing dead */
-    RX_EXACT = 512   /* plain is all there is, and no lower bound */
+    RX_EXACT = 512,  /* plain is all there is, and no lower bound */
+    RX_QUIET = 1024  /* no control character may follow, nor after such runs of plain ones */
 };
 
 typedef struct {

@@ -61,14 +61,19 @@ static bool build(voc_trie *t, const entry *e, size_t n, const uint32_t *but, si
     return true;
 }
 
-/* Characters of a plain token, 0 for others. */
-static uint32_t plain_chars(const uint8_t *text, uint32_t n) {
-    uint32_t chars = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        if (text[i] < 0x20 || text[i] == '"' || text[i] == '\\') return 0;
-        chars += (text[i] & 0xC0) != 0x80;
+/* Plain characters at the beginning; *next: the byte behind them, UINT32_MAX at the end. */
+static uint32_t plain_chars(const uint8_t *text, uint32_t n, uint32_t *next) {
+    uint32_t chars = 0, i = 0;
+    while (i < n) {
+        uint32_t code;
+        if (text[i] < 0x20 || text[i] == '"' || text[i] == '\\') break;
+        const size_t k = hone_utf8_decode((const char *)text + i, n - i, &code);
+        if (k == 0) break;
+        i += (uint32_t)k;
+        chars++;
     }
-    return hone_utf8_valid((const char *)text, n) == n ? chars : 0;
+    *next = i < n ? text[i] : UINT32_MAX;
+    return chars;
 }
 
 hone_status hone_vocabulary_open(hone_vocabulary **out, uint32_t n, const uint32_t *offset, const uint8_t *text,
@@ -122,16 +127,23 @@ hone_status hone_vocabulary_open(hone_vocabulary **out, uint32_t n, const uint32
         voc_slice *slice = &v->slice[s];
         if (!(slice->bits = hone_zalloc(v->words, sizeof(*slice->bits)))) goto no_memory;
         v->bytes += v->words * sizeof(*slice->bits);
-        uint32_t most = 0;
+        uint32_t most = 0, *without = hone_zalloc(v->words, sizeof(*without));
+        if (!without) goto no_memory;
         for (uint32_t i = 0; i < n; i++) {
             const uint32_t bytes = v->offset[i + 1] - v->offset[i];
-            const uint32_t count = bytes > TOKEN_BYTES_MAX ? 0 : plain_chars(v->text + v->offset[i], bytes);
-            if (count == 0 || count > chars[s]) continue;
+            uint32_t next;
+            const uint32_t count = plain_chars(v->text + v->offset[i], bytes, &next);
+            if (bytes == 0 || bytes > TOKEN_BYTES_MAX || count > chars[s]) continue;
+            if (next < 0x20 || next == UINT32_MAX) without[i / 32] |= 1u << (i % 32);
+            if (next != UINT32_MAX) continue;
             if (count > most) most = count;
             slice->bits[i / 32] |= 1u << (i % 32);
         }
         slice->chars = most;
-        if (!build(&slice->rest, e, kept, slice->bits, &v->bytes)) goto no_memory;
+        const bool built =
+            build(&slice->rest, e, kept, slice->bits, &v->bytes) && build(&slice->quiet, e, kept, without, &v->bytes);
+        hone_free(without);
+        if (!built) goto no_memory;
     }
     hone_free(e);
     *out = v;
@@ -147,6 +159,7 @@ void hone_vocabulary_close(hone_vocabulary *v) {
     for (int s = 0; s < VOC_SLICES; s++) {
         hone_free(v->slice[s].bits);
         hone_free(v->slice[s].rest.node);
+        hone_free(v->slice[s].quiet.node);
     }
     hone_free(v->all.node);
     hone_free(v->offset);

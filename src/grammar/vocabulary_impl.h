@@ -28,6 +28,7 @@ typedef struct {
     uint32_t chars; /* the most that a token of the slice has */
     uint32_t *bits; /* [words] */
     voc_trie rest;  /* every token but these */
+    voc_trie quiet; /* rest without tokens that are at most so many plain characters and then a control character */
 } voc_slice;
 
 struct hone_vocabulary {

@@ -28,7 +28,7 @@ def numbers(rng, n, dtype):
     return ((words & mask) | base).to_bytes(n * size, "little")
 
 
-def write(folder, config, rank, targets, dtype, seed):
+def write(folder, config, rank, targets, dtype, seed, alpha=None):
     os.makedirs(folder, exist_ok=True)
     rng, header, data, at = random.Random(seed), {}, [], 0
     for layer in range(config["num_hidden_layers"]):
@@ -46,7 +46,7 @@ def write(folder, config, rank, targets, dtype, seed):
         f.write(len(head).to_bytes(8, "little") + head)
         f.writelines(data)
     with open(os.path.join(folder, "adapter_config.json"), "w") as f:
-        json.dump({"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": rank, "target_modules": targets}, f)
+        json.dump({"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": alpha or rank, "target_modules": targets}, f)
 
 
 def main():

@@ -271,6 +271,9 @@ static void attach(copy_adapters *a) {
         if (strcmp(p->digest, l->digest) == 0) hone_engine_pin_adapter(a->cfg.engine, l->digest, true);
     a->first = l->next;
     a->state = IDLE;
+    /* What stands in a registered adapter's files is no fault of the request. */
+    if (l->status == HONE_ERR_FORMAT || l->status == HONE_ERR_UNSUPPORTED || l->status == HONE_ERR_ARG)
+        hone_fail_within(&l->error, l->error.code = HONE_ERR_INTERNAL, "the adapter cannot be used: ");
     if (l->status == HONE_OK)
         hone_frame_text(a->cfg.out, HONE_FRAME_ADAPTER_READY, l->digest);
     else

@@ -52,8 +52,7 @@ void peft_files(const hone_arch *a, const peft_options *o, hone_buf *config, hon
                     2 * o->rank, o->dora ? "true" : "false");
     if (o->n_invocation) {
         hone_buf_text(config, "\"alora_invocation_tokens\": [");
-        for (uint32_t i = 0; i < o->n_invocation; i++)
-            hone_buf_format(config, "%s%d", i ? ", " : "", o->invocation[i]);
+        for (uint32_t i = 0; i < o->n_invocation; i++) hone_buf_format(config, "%s%d", i ? ", " : "", o->invocation[i]);
         hone_buf_text(config, "], ");
     }
     hone_buf_text(config, "\"target_modules\": [");

@@ -167,9 +167,7 @@ static void any_company_gives_each_its_own_bits(void **state) {
         assert_true(alone[i].done);
     }
     hone_engine_close(e);
-    static const struct {
-        uint32_t threads, step_rows;
-    } table[] = {{1, 64}, {3, 64}, {2, 17}, {2, 200}};
+    static const struct { uint32_t threads, step_rows; } table[] = {{1, 64}, {3, 64}, {2, 17}, {2, 200}};
     for (uint32_t t = 0; t < sizeof(table) / sizeof(*table); t++) {
         hone_pool *pool;
         assert_int_equal(hone_pool_open(&pool, table[t].threads, NULL), HONE_OK);
@@ -219,7 +217,8 @@ static void pins_and_room(void **state) {
     hone_adapter *probe = load(m, 0);
     const uint64_t bytes = probe->bytes;
     hone_adapter_free(probe);
-    const hone_engine_config cfg = {.max_step_rows = 16, .max_sequences = 4, .max_length = 64, .adapter_bytes = 3 * bytes};
+    const hone_engine_config cfg = {
+        .max_step_rows = 16, .max_sequences = 4, .max_length = 64, .adapter_bytes = 3 * bytes};
     hone_engine *e;
     hone_error err = {0};
     assert_int_equal(hone_engine_open(&e, m, NULL, &cfg, NULL), HONE_OK);

@@ -128,6 +128,39 @@ static void test_special_tokens_and_unknown_ids(void **state) {
     hone_tokenizer_close(t);
 }
 
+/* Something that is no text follows: what waits leaves, and the text goes on as the same one. */
+static void test_flush(void **state) {
+    (void)state;
+    static const struct {
+        const char *decoder, *token[4], *want;
+    } cases[] = {
+        {"{\"type\": \"ByteLevel\"}", {"a", "ð", "Ġb", NULL}, "a\ufffd| b"},
+        {SP_DECODER, {"▁a", "<0xC3>", "<0xA9>", "▁b"}, "a\u00e9| b"},
+        {"{\"type\": \"Metaspace\", \"replacement\": \"▁\", \"prepend_scheme\": \"always\"}", {"▁a", "▁b"}, "a| b"},
+        {"{\"type\": \"BPEDecoder\", \"suffix\": \"</w>\"}", {"a", "b</w>", "c</w>"}, "ab |c"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        size_t n = 0;
+        while (n < 4 && cases[i].token[n]) n++;
+        hone_tokenizer *t = open_tokens(cases[i].token, n, cases[i].decoder, "");
+        hone_detok *d;
+        hone_buf out = {0};
+        assert_int_equal(hone_detok_open(&d, t, true, NULL), HONE_OK);
+        for (size_t k = 0; k < n; k++) {
+            if (k + 1 == n) {
+                assert_int_equal(hone_detok_flush(d, &out), HONE_OK);
+                hone_buf_char(&out, '|');
+            }
+            assert_int_equal(hone_detok_feed(d, (int32_t)k, &out), HONE_OK);
+        }
+        assert_int_equal(hone_detok_finish(d, &out), HONE_OK);
+        assert_string_equal(hone_buf_str(&out), cases[i].want);
+        hone_buf_free(&out);
+        hone_detok_close(d);
+        hone_tokenizer_close(t);
+    }
+}
+
 /* Half a character never leaves, and what can no longer change leaves at once. */
 static void test_what_is_held_back(void **state) {
     (void)state;
@@ -234,9 +267,13 @@ static void test_feeding_settles(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_decoders),           cmocka_unit_test(test_special_tokens_and_unknown_ids),
-        cmocka_unit_test(test_what_is_held_back),  cmocka_unit_test(test_any_ids_stream_as_they_decode),
-        cmocka_unit_test(test_bytes_of_one_token), cmocka_unit_test(test_feeding_settles),
+        cmocka_unit_test(test_decoders),
+        cmocka_unit_test(test_special_tokens_and_unknown_ids),
+        cmocka_unit_test(test_flush),
+        cmocka_unit_test(test_what_is_held_back),
+        cmocka_unit_test(test_any_ids_stream_as_they_decode),
+        cmocka_unit_test(test_bytes_of_one_token),
+        cmocka_unit_test(test_feeding_settles),
     };
     hone_json_init();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,8 @@
  *
  * Every reply that is an error has OpenAI's shape: {"error": {message, type, param, code}}, always four.  Fields of a
  * request that this server does not implement are refused by name; unknown ones too.  Extensions beyond OpenAI's
- * fields are those of vLLM: top_k, min_p, repetition_penalty, ignore_eos, min_tokens, chat_template_kwargs.
+ * fields are those of vLLM: top_k, min_p, repetition_penalty, ignore_eos, min_tokens, chat_template_kwargs,
+ * structured_outputs, guided_*; llama.cpp's grammar and json_schema; reasoning_content in replies.
  *
  * Threads: the loop's. */
 #ifndef HONE_API_H

@@ -37,6 +37,7 @@ typedef struct copy_link {
     hone_child *child;
     int socket; /* -1: no copy */
     struct event *readable, *writable, *again;
+    struct event *flush; /* what this turn of the loop has for the copy leaves at its end, in one write */
     hone_frame_reader in;
     outgoing *out_first, *out_last;
     bool ready, leaving, dispatching;

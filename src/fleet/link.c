@@ -141,7 +141,7 @@ bool link_send_request(copy_link *l, hone_generation *g, hone_error *err) {
     r.emitted = g->emitted;
     r.n_emitted = (uint32_t)g->n_emitted;
     hone_frame_request(&o->bytes, &r);
-    event_add(l->writable, NULL); /* several requests of one turn of the loop leave in one write */
+    event_active(l->flush, EV_TIMEOUT, 0); /* several requests of one turn of the loop leave in one write */
     return true;
 }
 
@@ -149,7 +149,7 @@ void link_send_cancel(copy_link *l, uint64_t id) {
     outgoing *o = l->socket >= 0 ? open_piece(l) : NULL;
     if (!o) return;
     hone_frame_id(&o->bytes, HONE_FRAME_CANCEL, id);
-    event_add(l->writable, NULL);
+    event_active(l->flush, EV_TIMEOUT, 0);
 }
 
 /* ---- Starting ---- */
@@ -164,7 +164,8 @@ static bool make_events(copy_link *l, int socket) {
     struct event_base *base = l->component->controller->base;
     l->readable = event_new(base, socket, EV_READ | EV_PERSIST, on_readable, l);
     l->writable = event_new(base, socket, EV_WRITE, on_writable, l);
-    return l->readable && l->writable && event_add(l->readable, NULL) == 0;
+    l->flush = event_new(base, -1, 0, on_writable, l);
+    return l->readable && l->writable && l->flush && event_add(l->readable, NULL) == 0;
 }
 
 void link_start(copy_link *l) {
@@ -322,7 +323,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg) {
 static void take_down(copy_link *l) {
     if (l->readable) event_free(l->readable);
     if (l->writable) event_free(l->writable);
-    l->readable = l->writable = NULL;
+    if (l->flush) event_free(l->flush);
+    l->readable = l->writable = l->flush = NULL;
     if (l->socket >= 0) close(l->socket);
     l->socket = -1;
     l->ready = false;
@@ -405,7 +407,7 @@ void link_stop(copy_link *l, bool now) {
     size_t mark;
     hone_frame_begin(&o->bytes, &mark);
     hone_frame_end(&o->bytes, mark, HONE_FRAME_STOP);
-    event_add(l->writable, NULL);
+    event_active(l->flush, EV_TIMEOUT, 0);
 }
 
 void link_free(copy_link *l) {

@@ -382,7 +382,6 @@ static bool take_body(net_connection *conn) {
         net_connection_refuse(conn, 500, "the server failed to answer");
         return true;
     }
-    if (event_add(&conn->gone, NULL) == 0) conn->gone_added = true;
     return false;
 }
 
@@ -500,6 +499,7 @@ static void on_read(struct bufferevent *bev, void *arg) {
         evbuffer_get_length(bufferevent_get_input(conn->bev)) >= INPUT_HIGH) {
         bufferevent_disable(conn->bev, EV_READ);
         conn->paused = true;
+        if (conn->state == NET_ANSWER && event_add(&conn->gone, NULL) == 0) conn->gone_added = true;
     }
 }
 

@@ -90,7 +90,7 @@ struct net_connection {
     net_connection *next, **link;
     struct bufferevent *bev;
     struct event timer;
-    struct event gone; /* EV_CLOSED: sees the client leave also while reading is paused */
+    struct event gone; /* EV_CLOSED: sees the client leave while reading is paused */
     hone_buf out; /* of the reply, on its way to the socket when this turn of the loop ends; what the socket does not
                      take goes behind what bev's output holds */
     net_connection *dirty_next; /* in the server's list, where dirty */

@@ -17,7 +17,18 @@ void hone_id_make(const char *prefix, char out[HONE_ID_MAX]) {
     }
     const int n = snprintf(out, HONE_ID_MAX - 24, "%s", prefix);
     char *at = out + (n < HONE_ID_MAX - 25 ? n : HONE_ID_MAX - 25);
-    for (int i = 0; i < 24; i++) *at++ = letters[randombytes_uniform(sizeof(letters) - 1)];
+    unsigned char raw[40]; /* one draw: each is a system call */
+    size_t used = sizeof(raw);
+    for (int i = 0; i < 24;) {
+        if (used == sizeof(raw)) {
+            randombytes_buf(raw, sizeof(raw));
+            used = 0;
+        }
+        const unsigned n_letters = sizeof(letters) - 1, byte = raw[used++];
+        if (byte >= 256 / n_letters * n_letters) continue; /* the rest would favour the first letters */
+        *at++ = letters[byte % n_letters];
+        i++;
+    }
     *at = 0;
 }
 

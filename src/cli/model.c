@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/mem.h"
+#include "model/tile_cache.h"
 
 bool cli_precision(const cli_args *args, hone_precision *out) {
     const char *text = cli_get(args, "precision");
@@ -58,6 +59,16 @@ static hone_status read_adapter(cli_model *m, const cli_args *args, hone_error *
     return status;
 }
 
+/* Laid tiles of the state folder where there is one: a path needs none, and leaves none behind. */
+static hone_status open_weights(cli_model *m, const cli_args *args, hone_error *err) {
+    struct stat st;
+    char *home = cli_home(args), *folder = home && stat(home, &st) == 0 ? hone_path_join(home, "tile") : NULL;
+    const hone_status status = hone_tile_cache_open(&m->model, m->where.path, folder, m->precision, m->pool, err);
+    hone_free(folder);
+    hone_free(home);
+    return status;
+}
+
 int cli_model_open(cli_model *m, const cli_args *args, const char *name, unsigned what) {
     *m = (cli_model){0};
     uint32_t threads = 0;
@@ -70,8 +81,7 @@ int cli_model_open(cli_model *m, const cli_args *args, const char *name, unsigne
     if (status == HONE_OK && what & CLI_WEIGHTS) {
         cli_progress(args, "loading %s ...", name);
         status = hone_pool_open(&m->pool, threads, &err);
-        if (status == HONE_OK)
-            status = hone_model_open(&m->model, m->where.path, hone_kernels_best(), m->precision, m->pool, &err);
+        if (status == HONE_OK) status = open_weights(m, args, &err);
         if (status == HONE_OK && m->text &&
             (status =
                  hone_arch_check_vocabulary(&m->model->arch, (uint64_t)hone_tokenizer_size(m->text->tokenizer), &err)))

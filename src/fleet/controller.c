@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "fleet/controller_private.h"
+#include "model/tile_cache.h"
 
 hone_controller_config hone_controller_defaults(void) {
     return (hone_controller_config){.copies = 1,
@@ -309,6 +310,12 @@ void hone_component_wake(hone_component *m) {
     m->failure[0] = 0;
     m->layer_answered = false;
     for (uint32_t i = 0; i < m->n_link; i++) m->link[i].failures = 0;
+    m->tiles = hone_tile_cache_find(m->path, c->tile_folder, c->cfg.precision);
+    if (m->tiles) { /* laid before: nothing of the weights is read */
+        m->state = HONE_COMPONENT_STARTING;
+        for (uint32_t i = 0; i < m->n_link && m->state != HONE_COMPONENT_FAILED; i++) link_start(&m->link[i]);
+        return;
+    }
     m->state = HONE_COMPONENT_PREPARING;
     const char *argv[] = {c->program, "work",         "lay",
                           m->path,    c->tile_folder, c->cfg.precision == HONE_PRECISION_F32 ? "f32" : "serving",

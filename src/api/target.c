@@ -47,6 +47,7 @@ api_base *api_find_base(hone_api *api, const char *path, hone_error *err) {
         free_base(b);
         return NULL;
     }
+    hone_component_set_tokenizer(b->component, b->text->tokenizer);
     b->next = api->bases;
     api->bases = b;
     return b;

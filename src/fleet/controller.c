@@ -9,12 +9,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "fleet/controller_private.h"
+#include "fleet/vocabulary.h"
 #include "model/tile_cache.h"
 
 hone_controller_config hone_controller_defaults(void) {
@@ -49,6 +51,8 @@ static void free_generation(hone_generation *g) {
     hone_free(g->emitted);
     hone_free(g->bias_token);
     hone_free(g->bias_value);
+    hone_free(g->prediction);
+    hone_free(g->grammar_source);
     hone_free(g->config_path);
     hone_free(g->tensors_path);
     hone_free(g);
@@ -73,6 +77,10 @@ static hone_generation *journal_of(const hone_adapter_files *adapter, const hone
     g->r.sampling.bias_token = g->bias_token =
         copy_of(r->sampling.bias_token, r->sampling.n_bias, sizeof(int32_t), &ok);
     g->r.sampling.bias_value = g->bias_value = copy_of(r->sampling.bias_value, r->sampling.n_bias, sizeof(float), &ok);
+    g->r.prediction = g->prediction = copy_of(r->prediction, r->n_prediction, sizeof(int32_t), &ok);
+    g->r.grammar_source = g->grammar_source =
+        copy_of(r->grammar_source, r->grammar_source ? r->n_grammar_source : 0, 1, &ok);
+    g->r.grammar = NULL; /* a copy compiles it */
     if (r->cache_salt) {
         memcpy(g->salt, r->cache_salt, strlen(r->cache_salt)); /* the caller checked its length */
         g->r.cache_salt = g->salt;
@@ -302,6 +310,20 @@ static void on_layer_exit(void *arg, int status) {
     controller_fail(m, "%s", reason);
 }
 
+void hone_component_set_tokenizer(hone_component *m, const hone_tokenizer *tokenizer) {
+    m->tokenizer = tokenizer;
+}
+
+int controller_vocabulary(hone_component *m, hone_error *err) {
+    if (m->vocabulary >= 0) return m->vocabulary;
+    if (!m->tokenizer) {
+        hone_fail(err, HONE_ERR_UNSUPPORTED, "grammars need the model's tokenizer, which is not here");
+        return -1;
+    }
+    hone_vocabulary_file(&m->vocabulary, m->tokenizer, err);
+    return m->vocabulary;
+}
+
 void hone_component_wake(hone_component *m) {
     hone_controller *c = m->controller;
     if ((m->state != HONE_COMPONENT_ASLEEP && m->state != HONE_COMPONENT_FAILED) || c->draining) return;
@@ -338,6 +360,7 @@ static void free_component(hone_component *m) {
     if (m->pulse) event_free(m->pulse);
     hone_free(m->link);
     hone_free(m->path);
+    if (m->vocabulary >= 0) close(m->vocabulary);
     hone_free(m->tiles);
     hone_free(m);
 }
@@ -352,6 +375,7 @@ hone_status hone_controller_component(hone_controller *c, const char *path, hone
     hone_component *m = hone_zalloc(1, sizeof(*m));
     if (!m) return hone_fail(err, HONE_ERR_NOMEM, "no memory for a component");
     m->controller = c;
+    m->vocabulary = -1;
     m->path = hone_strdup(path);
     m->link = hone_zalloc(c->cfg.copies, sizeof(*m->link));
     m->tick = event_new(c->base, -1, 0, on_tick, m);

@@ -12,6 +12,7 @@
 #define HONE_CONTROLLER_H
 
 #include "engine/engine.h"
+#include "model/tokenizer.h"
 
 struct event_base;
 
@@ -59,6 +60,10 @@ hone_status hone_controller_component(hone_controller *c, const char *path, hone
 
 /* Start its copies unless they run or start already.  A failed component tries again. */
 void hone_component_wake(hone_component *m);
+
+/* The model's tokenizer, for requests with a grammar; without one they end with HONE_ERR_UNSUPPORTED.  Borrowed until
+ * the controller is closed. */
+void hone_component_set_tokenizer(hone_component *m, const hone_tokenizer *tokenizer);
 
 /* Which bound of the queue a request did not fit. */
 typedef enum { HONE_REFUSED_REQUESTS, HONE_REFUSED_TOKENS, HONE_REFUSED_WAIT, HONE_REFUSED_KINDS } hone_refused;

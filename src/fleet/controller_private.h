@@ -41,6 +41,7 @@ typedef struct copy_link {
     hone_frame_reader in;
     outgoing *out_first, *out_last;
     bool ready, leaving, dispatching;
+    bool has_vocabulary;     /* it was sent */
     bool gone;               /* died while its frames were being read; taken down when that ends */
     uint32_t failures;       /* deaths in a row before READY */
     generation_list running; /* in order of sending */
@@ -60,7 +61,8 @@ struct hone_generation {
     copy_link *at; /* NULL: waiting */
     uint64_t id;
     hone_engine_request r; /* arrays owned by the generation */
-    int32_t *prompt, *emitted, *bias_token;
+    int32_t *prompt, *emitted, *bias_token, *prediction;
+    char *grammar_source;
     float *bias_value;
     size_t n_emitted, cap_emitted;
     char adapter[HONE_DIGEST_TEXT], salt[HONE_DIGEST_TEXT];
@@ -77,6 +79,8 @@ struct hone_generation {
 struct hone_component {
     hone_component *next;
     hone_controller *controller;
+    const hone_tokenizer *tokenizer; /* NULL: grammars are refused */
+    int vocabulary;                  /* file of its tokens' bytes for copies, made on first use; -1: not yet */
     char *path, *tiles;
     hone_component_state state;
     char failure[300];
@@ -121,6 +125,8 @@ void controller_end(hone_generation *g, const hone_error *problem);
 void controller_end_waiting(hone_component *m, const hone_error *problem);
 void controller_adapter_failed(copy_link *l, const char *digest, const hone_error *problem);
 hone_generation *controller_user_of(const copy_link *l, const char *digest); /* a request there with this adapter */
+
+int controller_vocabulary(hone_component *m, hone_error *err); /* a descriptor, the component's; -1: err tells */
 
 /* queue.c */
 void queue_put(hone_generation *g, copy_link *at); /* at a copy, or (NULL) among those that wait, in its place */

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "fleet/copy_adapters.h"
+#include "fleet/copy_grammars.h"
 #include "fleet/protocol.h"
 #include "fleet/sandbox.h"
 
@@ -26,6 +27,7 @@ typedef struct {
     hone_pool *pool;
     hone_engine *engine;
     copy_adapters *adapters;
+    copy_grammars *grammars;
     hone_engine_stats told;
     int64_t told_at;
     bool stopping;
@@ -44,6 +46,8 @@ static hone_status flush(copy *c, hone_error *err) {
 /* ---- Start ---- */
 
 static void submit(void *arg, const hone_engine_request *r);
+static void admit(void *arg, const hone_engine_request *r, void *store);
+static void refuse(void *arg, const hone_engine_request *r, const hone_error *why);
 static void on_evicted(void *arg, const char *digest);
 
 static hone_status next_frame(copy *c, hone_frame *f, hone_error *err) {
@@ -87,6 +91,7 @@ static hone_status start(copy *c, hone_error *err) {
     if (wanted.pin_percent) hello.engine.pin_percent = wanted.pin_percent;
     if (wanted.stall_percent) hello.engine.stall_percent = wanted.stall_percent;
     hello.engine.no_prefix = wanted.no_prefix;
+    if (wanted.max_draft) hello.engine.max_draft = wanted.max_draft;
     status = hone_engine_open(&c->engine, c->model, c->pool, &hello.engine, err);
     if (status != HONE_OK) return status;
     hone_engine_on_evicted(c->engine, on_evicted, c);
@@ -98,6 +103,9 @@ static hone_status start(copy *c, hone_error *err) {
                                            .budget_bytes = hello.engine.adapter_bytes};
     status = copy_adapters_open(&c->adapters, &adapters, err);
     if (status != HONE_OK) return status;
+    const copy_grammars_config grammars = {.engine = c->engine, .admit = admit, .refuse = refuse, .arg = c};
+    status = copy_grammars_open(&c->grammars, &grammars, err);
+    if (status != HONE_OK) return status;
     hone_engine_plan(&ready.plan, c->model, c->pool, &hello.engine);
     snprintf(ready.fingerprint, sizeof(ready.fingerprint), "fp_%.12s_%s_%s_%s", c->model->digest,
              c->model->kernels->name, c->model->precision == HONE_PRECISION_F32 ? "f32" : "serving",
@@ -108,26 +116,38 @@ static hone_status start(copy *c, hone_error *err) {
 
 /* ---- Frames from the controller ---- */
 
-/* A request that the engine refuses ends at once, with the reason; the copy goes on. */
-static void submit(void *arg, const hone_engine_request *r) {
+/* A request that cannot be ends at once, with the reason; the copy goes on. */
+static void refuse(void *arg, const hone_engine_request *r, const hone_error *why) {
     copy *c = arg;
-    hone_error problem = {.position = HONE_NO_POSITION};
-    if (hone_engine_submit(c->engine, r, &problem) == HONE_OK) return;
     const hone_event done = {
-        .kind = HONE_EVENT_DONE, .id = r->id, .finish = HONE_FINISH_ERROR, .n_prompt = r->n_prompt, .error = &problem};
+        .kind = HONE_EVENT_DONE, .id = r->id, .finish = HONE_FINISH_ERROR, .n_prompt = r->n_prompt, .error = why};
     size_t mark;
     hone_frame_begin(&c->out, &mark);
     hone_frame_put_event(&c->out, &done, 0);
     hone_frame_end(&c->out, mark, HONE_FRAME_EVENTS);
 }
 
+static void submit(void *arg, const hone_engine_request *r) {
+    copy *c = arg;
+    hone_error problem = {.position = HONE_NO_POSITION};
+    hone_engine_request whole = *r;
+    whole.grammar = copy_grammars_find(c->grammars, r); /* NULL: it lost its place meanwhile, the engine compiles it */
+    if (hone_engine_submit(c->engine, &whole, &problem) != HONE_OK) refuse(c, r, &problem);
+}
+
+/* A request waits for its grammar first, then for its adapter. */
+static void admit(void *arg, const hone_engine_request *r, void *store) {
+    copy *c = arg;
+    if (copy_adapters_hold(c->adapters, r, store)) return;
+    submit(c, r);
+    hone_free(store);
+}
+
 static hone_status on_request(copy *c, const hone_frame *f, hone_error *err) {
     hone_engine_request r;
     void *store;
     if (hone_frame_get_request(f, &r, &store) != HONE_OK) return hone_fail(err, HONE_ERR_FORMAT, "a broken REQUEST");
-    if (copy_adapters_hold(c->adapters, &r, store)) return HONE_OK;
-    submit(c, &r);
-    hone_free(store);
+    if (!copy_grammars_hold(c->grammars, &r, store)) admit(c, &r, store);
     return HONE_OK;
 }
 
@@ -144,7 +164,8 @@ static hone_status handle(copy *c, const hone_frame *f, hone_error *err) {
     case HONE_FRAME_REQUEST: return on_request(c, f, err);
     case HONE_FRAME_CANCEL:
         if (hone_frame_get_id(f, &id) != HONE_OK) break;
-        if (!copy_adapters_cancel(c->adapters, id)) hone_engine_cancel(c->engine, id);
+        if (!copy_grammars_cancel(c->grammars, id) && !copy_adapters_cancel(c->adapters, id))
+            hone_engine_cancel(c->engine, id);
         return HONE_OK;
     case HONE_FRAME_ADAPTER:
         if (hone_frame_get_text(f, digest, sizeof(digest)) != HONE_OK) break;
@@ -156,6 +177,7 @@ static hone_status handle(copy *c, const hone_frame *f, hone_error *err) {
         if (hone_frame_get_text(f, digest, sizeof(digest)) != HONE_OK) break;
         copy_adapters_pin(c->adapters, digest);
         return HONE_OK;
+    case HONE_FRAME_VOCABULARY: copy_grammars_vocabulary(c->grammars, hone_frame_take_fd(&c->in)); return HONE_OK;
     case HONE_FRAME_STOP: c->stopping = true; return HONE_OK;
     default: break;
     }
@@ -197,12 +219,14 @@ static void tell_stats(copy *c, bool busy) {
 static hone_status serve(copy *c, hone_error *err) {
     bool busy = false;
     for (;;) {
-        if (c->stopping && !busy && !copy_adapters_busy(c->adapters)) return HONE_OK;
-        struct pollfd p[2] = {{.fd = c->socket, .events = POLLIN},
-                              {.fd = copy_adapters_fd(c->adapters), .events = POLLIN}};
-        const int n = poll(p, 2, busy ? 0 : -1);
+        if (c->stopping && !busy && !copy_adapters_busy(c->adapters) && !copy_grammars_busy(c->grammars))
+            return HONE_OK;
+        struct pollfd p[3] = {{.fd = c->socket, .events = POLLIN},
+                              {.fd = copy_adapters_fd(c->adapters), .events = POLLIN},
+                              {.fd = copy_grammars_fd(c->grammars), .events = POLLIN}};
+        const int n = poll(p, 3, busy ? 0 : -1);
         if (n < 0 && errno != EINTR) return hone_fail(err, HONE_ERR_IO, "poll: %s", strerror(errno));
-        if (n > 0 && p[1].revents) busy = true; /* requests that waited for an adapter may come in now */
+        if (n > 0 && (p[1].revents || p[2].revents)) busy = true; /* requests that waited may come in now */
         if (n > 0 && p[0].revents) {
             hone_status status = hone_frame_receive(&c->in, c->socket, err);
             if (status == HONE_ERR_CLOSED) return HONE_OK; /* nobody is left to tell anything */
@@ -215,6 +239,7 @@ static hone_status serve(copy *c, hone_error *err) {
             }
             if (status != HONE_ERR_FULL) return status;
         }
+        copy_grammars_turn(c->grammars);
         copy_adapters_turn(c->adapters);
         if (busy) busy = step(c);
         tell_stats(c, busy);
@@ -236,6 +261,7 @@ int hone_copy_run(int socket) {
         hone_frame_problem(&c.out, HONE_FRAME_FAILED, "", &err);
         flush(&c, &ignored);
     }
+    copy_grammars_close(c.grammars);
     copy_adapters_close(c.adapters);
     hone_engine_close(c.engine);
     hone_pool_close(c.pool);

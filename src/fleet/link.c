@@ -129,8 +129,30 @@ static bool send_adapter(copy_link *l, const hone_generation *g, hone_error *err
     return true;
 }
 
+/* Once a copy, before the first request that needs it. */
+static bool send_vocabulary(copy_link *l, hone_error *err) {
+    if (l->has_vocabulary) return true;
+    const int file = controller_vocabulary(l->component, err);
+    if (file < 0) return false;
+    const int fd = fcntl(file, F_DUPFD_CLOEXEC, 0);
+    outgoing *o = fd >= 0 ? queue_piece(l) : NULL;
+    if (!o) {
+        if (fd >= 0) close(fd);
+        hone_fail(err, HONE_ERR_NOMEM, "cannot send the vocabulary: %s", fd < 0 ? strerror(errno) : "no memory");
+        return false;
+    }
+    size_t mark;
+    hone_frame_begin(&o->bytes, &mark);
+    hone_frame_end(&o->bytes, mark, HONE_FRAME_VOCABULARY);
+    o->fd[0] = fd;
+    o->n_fd = 1;
+    l->has_vocabulary = true;
+    return true;
+}
+
 bool link_send_request(copy_link *l, hone_generation *g, hone_error *err) {
     if (g->adapter[0] && !send_adapter(l, g, err)) return false;
+    if (g->r.grammar_source && !send_vocabulary(l, err)) return false;
     outgoing *o = open_piece(l);
     if (!o) {
         hone_fail(err, HONE_ERR_NOMEM, "no memory to send a request");
@@ -197,7 +219,7 @@ void link_start(copy_link *l) {
     }
     fcntl(pair[0], F_SETFL, O_NONBLOCK);
     l->socket = pair[0];
-    l->ready = l->leaving = l->gone = false;
+    l->ready = l->leaving = l->gone = l->has_vocabulary = false;
     l->last_words[0] = 0;
     outgoing *hello = make_events(l, pair[0]) ? queue_piece(l) : NULL;
     if (!hello) {

@@ -66,6 +66,7 @@ void hone_frame_hello(hone_buf *out, const hone_hello *h) {
     put_u32(out, (uint32_t)h->engine.kv_type);
     put_u64(out, h->engine.adapter_bytes);
     put_u8(out, h->engine.no_prefix);
+    put_u32(out, h->engine.max_draft);
     put_u32(out, h->engine.pin_percent);
     put_u32(out, h->engine.stall_percent);
     put_u32(out, h->threads);
@@ -113,6 +114,9 @@ void hone_frame_request(hone_buf *out, const hone_engine_request *r) {
     put_u8(out, r->no_prefix);
     put_text(out, r->cache_salt);
     put_u8(out, r->pin_prefix);
+    put_array(out, r->grammar_source, r->grammar_source ? (uint32_t)r->n_grammar_source : 0, 1);
+    put_array(out, r->prediction, r->n_prediction, sizeof(*r->prediction));
+    put_u32(out, r->max_draft);
     hone_frame_end(out, mark, HONE_FRAME_REQUEST);
 }
 
@@ -269,6 +273,7 @@ hone_status hone_frame_get_hello(const hone_frame *f, hone_hello *out) {
     out->engine.kv_type = (hone_kv_type)kv;
     out->engine.adapter_bytes = get_u64(&c);
     out->engine.no_prefix = get_u8(&c) != 0;
+    out->engine.max_draft = get_u32(&c);
     out->engine.pin_percent = get_u32(&c);
     out->engine.stall_percent = get_u32(&c);
     out->threads = get_u32(&c);
@@ -320,13 +325,17 @@ hone_status hone_frame_get_request(const hone_frame *f, hone_engine_request *out
     char salt[HONE_DIGEST_TEXT];
     get_text(&c, salt, sizeof(salt));
     out->pin_prefix = get_u8(&c) != 0;
+    uint32_t n_source;
+    const uint8_t *source = get_array(&c, 1, &n_source);
+    const uint8_t *prediction = get_array(&c, sizeof(int32_t), &out->n_prediction);
+    out->max_draft = get_u32(&c);
     if (end(&c) != HONE_OK || out->n_stop > HONE_MAX_STOP_TOKENS || n_value != out->sampling.n_bias ||
         out->n_logprobs < -1 || out->n_logprobs > (int32_t)HONE_TOP_LOGPROBS)
         return HONE_ERR_FORMAT;
     memcpy(out->stop, stop, out->n_stop * sizeof(int32_t));
-    /* One block for what outlives the frame: prompt, emitted, biases, adapter, salt.  All elements are 4 bytes wide. */
-    const size_t words = (size_t)out->n_prompt + out->n_emitted + 2 * (size_t)out->sampling.n_bias;
-    int32_t *block = hone_zalloc(1, words * 4 + sizeof(adapter) + sizeof(salt));
+    /* One block for what outlives the frame: first what is 4 bytes wide, then texts. */
+    const size_t words = (size_t)out->n_prompt + out->n_emitted + 2 * (size_t)out->sampling.n_bias + out->n_prediction;
+    int32_t *block = hone_zalloc(1, words * 4 + sizeof(adapter) + sizeof(salt) + n_source + 1);
     if (!block) return HONE_ERR_NOMEM;
     *store = block;
     int32_t *at = block;
@@ -340,6 +349,7 @@ hone_status hone_frame_get_request(const hone_frame *f, hone_engine_request *out
     KEEP(out->emitted, emitted, out->n_emitted);
     KEEP(out->sampling.bias_token, bias_token, out->sampling.n_bias);
     KEEP(out->sampling.bias_value, bias_value, out->sampling.n_bias);
+    KEEP(out->prediction, prediction, out->n_prediction);
 #undef KEEP
     if (adapter[0]) {
         memcpy(at, adapter, sizeof(adapter));
@@ -349,6 +359,12 @@ hone_status hone_frame_get_request(const hone_frame *f, hone_engine_request *out
         char *kept = (char *)at + sizeof(adapter);
         memcpy(kept, salt, sizeof(salt));
         out->cache_salt = kept;
+    }
+    if (n_source) {
+        char *kept = (char *)at + sizeof(adapter) + sizeof(salt);
+        memcpy(kept, source, n_source);
+        out->grammar_source = kept;
+        out->n_grammar_source = n_source;
     }
     return HONE_OK;
 }

@@ -10,6 +10,7 @@
  *   ADAPTER  digest; fds: config, tensors           ADAPTER_READY digest | ADAPTER_FAILED digest, code, message
  *   PIN      digest                                 ADAPTER_GONE digest: it made room, or a request waits for it
  *   REQUEST  hone_engine_request                           EVENTS   the events of one step
+ *   VOCABULARY  fd: the tokens' bytes (vocabulary.h), before the first request with a grammar
  *   CANCEL   id                                     STATS    after each step that changed them, at most 10 a second
  *   STOP     exit when nothing is left              FAILED   why the copy cannot go on; it exits next
  */
@@ -19,7 +20,7 @@
 #include "base/buf.h"
 #include "engine/engine.h"
 
-#define HONE_PROTOCOL_VERSION 1u
+#define HONE_PROTOCOL_VERSION 2u
 #define HONE_FRAME_HEAD 12u
 #define HONE_FRAME_LIMIT (256u << 20) /* a request of 16 million tokens and its bias would fit */
 #define HONE_FRAME_FDS 2u
@@ -31,6 +32,7 @@ typedef enum {
     HONE_FRAME_CANCEL,
     HONE_FRAME_STOP,
     HONE_FRAME_PIN,
+    HONE_FRAME_VOCABULARY,
     HONE_FRAME_READY = 64,
     HONE_FRAME_ADAPTER_READY,
     HONE_FRAME_ADAPTER_FAILED,

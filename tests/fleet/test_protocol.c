@@ -34,6 +34,8 @@ static void send_all(pipe_pair *p, const hone_buf *b, const int *fds, uint32_t n
 
 static const int32_t prompt[] = {1, 2, 3, 40000}, emitted[] = {7}, bias_token[] = {5, 6};
 static const float bias_value[] = {-1.5f, 100.0f};
+static const int32_t prediction[] = {9, 8, 7};
+static const char source[] = "root ::= \"a\" | \"\\u0000\"";
 
 static hone_engine_request sample(void) {
     hone_engine_request r = {.id = 0x123456789abcdefull,
@@ -53,6 +55,11 @@ static hone_engine_request sample(void) {
                              .no_prefix = true,
                              .cache_salt = "a tenant",
                              .pin_prefix = true};
+    r.grammar_source = source;
+    r.n_grammar_source = sizeof(source); /* a NUL is no end */
+    r.prediction = prediction;
+    r.n_prediction = 3;
+    r.max_draft = HONE_NO_DRAFT;
     r.sampling = (hone_sampling){.temperature = 0.7f,
                                  .top_p = 0.9f,
                                  .top_k = 40,
@@ -92,6 +99,11 @@ static void test_a_request_comes_back_as_it_was(void **state) {
     assert_memory_equal(got.sampling.bias_token, bias_token, sizeof(bias_token));
     assert_memory_equal(got.sampling.bias_value, bias_value, sizeof(bias_value));
     assert_string_equal(got.adapter, r.adapter);
+    assert_int_equal(got.n_grammar_source, sizeof(source));
+    assert_memory_equal(got.grammar_source, source, sizeof(source));
+    assert_int_equal(got.n_prediction, 3);
+    assert_memory_equal(got.prediction, prediction, sizeof(prediction));
+    assert_true(got.max_draft == HONE_NO_DRAFT && got.grammar == NULL);
     assert_string_equal(got.cache_salt, r.cache_salt);
     assert_true(got.no_prefix && got.pin_prefix && got.priority == 4);
     hone_free(store);
@@ -123,7 +135,8 @@ static void test_broken_requests_are_refused(void **state) {
         hone_engine_request got;
         void *store = NULL;
         if (hone_frame_get_request(&f, &got, &store) == HONE_OK)
-            assert_true(got.n_stop <= HONE_MAX_STOP_TOKENS && got.n_prompt <= n && got.sampling.n_bias <= n);
+            assert_true(got.n_stop <= HONE_MAX_STOP_TOKENS && got.n_prompt <= n && got.sampling.n_bias <= n &&
+                        got.n_prediction <= n && got.n_grammar_source <= n);
         hone_free(store);
         payload[at] ^= 0xff;
     }

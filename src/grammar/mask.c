@@ -145,6 +145,17 @@ static bool starts_above_control(const hone_regular *r, uint32_t id) {
     return n->n_arc == 0 || r->arc[n->arc - 1].lo >= 0x20;
 }
 
+/* Whether no arc of a state takes a byte that plain characters are made of; -1 on failure. */
+static int starts_unplain(hone_regular *r, uint32_t id) {
+    if (!hone_rx_arcs(r, id)) return -1;
+    const rx_node *n = &r->node[id];
+    for (uint32_t i = 0; i < n->n_arc; i++) {
+        const rx_arc *arc = &r->arc[n->arc - 1 + i];
+        if (arc->hi >= 0x20 && !(arc->lo == arc->hi && (arc->lo == '"' || arc->lo == '\\'))) return 0;
+    }
+    return 1;
+}
+
 /* Characters of plain text that may come next in id whatever they are; 254: any number.  -1 on failure. */
 static int plain_run(hone_regular *r, uint32_t id, uint32_t most) {
     if (r->node[id].plain == 255 || (r->node[id].plain && (r->node[id].flags & RX_EXACT))) return r->node[id].plain - 1;
@@ -163,16 +174,19 @@ static int plain_run(hone_regular *r, uint32_t id, uint32_t most) {
             n->flags |= RX_EXACT;
             /* The states on the way are this one with other counts: they begin as the character does. */
             if (starts_above_control(r, n->a)) n->flags |= RX_QUIET;
+            if (answer < 253) n->flags |= RX_WALL;
             goto done;
         }
     }
     if (most > PLAIN_CHARS) most = PLAIN_CHARS;
-    /* level: all states so far, `from` where the current level begins; begin[]: of every level */
+    /* level: all states so far, `from` where the current level begins; begin[]: of every level.  A search that runs
+     * meanwhile may take a mark away: then a state is looked at twice. */
     size_t from = 0, begin[PLAIN_CHARS + 1];
-    uint32_t chars = 0;
-    const uint32_t epoch = ++r->epoch;
+    uint32_t chars = 0, epoch[PLAIN_CHARS + 2];
+    bool again = false, ends_here = false; /* a level leads back to an earlier one; a state of this one takes not all */
+    epoch[0] = ++r->epoch;
     if (!rx_ids_push(r, &level, id)) goto done;
-    r->node[id].mark = epoch;
+    r->node[id].mark = epoch[0];
     for (;;) {
         begin[chars] = from;
         if (from == level.n) { /* nothing new: any number */
@@ -184,22 +198,29 @@ static int plain_run(hone_regular *r, uint32_t id, uint32_t most) {
             break;
         }
         const size_t end = level.n;
-        for (size_t i = from; i < end; i++) {
+        epoch[chars + 1] = ++r->epoch;
+        for (size_t i = from; i < end && !ends_here; i++) {
             next.n = 0;
             const int ok = plain_step(r, level.id[i], &next, &tmp);
             if (ok < 0) goto done;
             quiet = quiet && starts_above_control(r, level.id[i]); /* also of the last level, which counts no more */
-            if (ok == 0) {
-                answer = (int)chars;
-                break;
-            }
-            for (size_t k = 0; k < next.n; k++) {
-                if (r->node[next.id[k]].mark == epoch) continue;
-                r->node[next.id[k]].mark = epoch;
+            ends_here = ok == 0;
+            for (size_t k = 0; k < next.n && !ends_here; k++) {
+                rx_node *n = &r->node[next.id[k]];
+                if (n->mark == epoch[chars + 1]) continue;
+                bool before = false;
+                for (uint32_t c = 0; c <= chars && !before; c++) before = n->mark == epoch[c];
+                again = again || before;
+                if (before) continue;
+                n->mark = epoch[chars + 1];
                 if (!rx_ids_push(r, &level, next.id[k])) goto done;
             }
         }
-        if (answer >= 0) break;
+        if (ends_here) {
+            answer = (int)chars;
+            level.n = end;
+            break;
+        }
         from = end;
         chars++;
     }
@@ -214,6 +235,13 @@ static int plain_run(hone_regular *r, uint32_t id, uint32_t most) {
             }
         }
     }
+    int wall = ends_here && !again;
+    for (size_t i = wall ? begin[chars] : level.n; i < level.n && wall > 0; i++) wall = starts_unplain(r, level.id[i]);
+    if (wall < 0) {
+        answer = -1;
+        goto done;
+    }
+    if (wall) r->node[id].flags |= RX_WALL;
     r->node[id].flags |= RX_EXACT; /* or as good as it gets within the limits */
 done:
     r->bytes -= (level.cap + next.cap + tmp.cap) * sizeof(uint32_t);
@@ -230,6 +258,14 @@ static const voc_trie *begin(mask_walk *w, uint32_t id, uint32_t k) {
     hone_regular *r = w->g->r;
     const int run = plain_run(r, id, v->slice[VOC_SLICES - 1].chars);
     if (run < 0) return NULL;
+    if (run > 0 && run < VOC_COUNTS && (r->node[id].flags & RX_WALL)) {
+        const int apart = k == HONE_RX_EMPTY ? 1 : starts_unplain(r, k);
+        if (apart < 0) return NULL;
+        if (apart) { /* plain tokens are decided by their length, others are walked */
+            memcpy(w->bits, v->upto[run], v->words * sizeof(*w->bits));
+            return &v->slice[VOC_SLICES - 1].rest;
+        }
+    }
     for (int s = VOC_SLICES; s-- > 0 && run > 0;)
         if (run == 254 || v->slice[s].chars < (uint32_t)run) { /* one more: what follows the run is known, too */
             memcpy(w->bits, v->slice[s].bits, v->words * sizeof(*w->bits));

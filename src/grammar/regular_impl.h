@@ -42,7 +42,8 @@ enum {
     RX_JSON = 128,   /* all texts are contents of a JSON string */
     RX_PRUNED = 256, /* its arcs lead to nothing dead */
     RX_EXACT = 512,  /* plain is all there is, and no lower bound */
-    RX_QUIET = 1024  /* no control character may follow, nor after such runs of plain ones */
+    RX_QUIET = 1024, /* no control character may follow, nor after such runs of plain ones */
+    RX_WALL = 2048   /* after just so many plain characters no further one may follow */
 };
 
 typedef struct {

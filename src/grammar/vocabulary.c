@@ -145,6 +145,17 @@ hone_status hone_vocabulary_open(hone_vocabulary **out, uint32_t n, const uint32
         hone_free(without);
         if (!built) goto no_memory;
     }
+    for (uint32_t c = 1; c < VOC_COUNTS; c++) {
+        if (!(v->upto[c] = hone_zalloc(v->words, sizeof(*v->upto[c])))) goto no_memory;
+        v->bytes += v->words * sizeof(*v->upto[c]);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t bytes = v->offset[i + 1] - v->offset[i];
+        uint32_t next;
+        const uint32_t count = plain_chars(v->text + v->offset[i], bytes, &next);
+        if (bytes == 0 || next != UINT32_MAX) continue;
+        for (uint32_t c = count; c < VOC_COUNTS; c++) v->upto[c][i / 32] |= 1u << (i % 32);
+    }
     hone_free(e);
     *out = v;
     return HONE_OK;
@@ -161,6 +172,7 @@ void hone_vocabulary_close(hone_vocabulary *v) {
         hone_free(v->slice[s].rest.node);
         hone_free(v->slice[s].quiet.node);
     }
+    for (uint32_t c = 1; c < VOC_COUNTS; c++) hone_free(v->upto[c]);
     hone_free(v->all.node);
     hone_free(v->offset);
     hone_free(v->text);

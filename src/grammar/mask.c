@@ -263,7 +263,9 @@ static const voc_trie *begin(mask_walk *w, uint32_t id, uint32_t k) {
         if (apart < 0) return NULL;
         if (apart) { /* plain tokens are decided by their length, others are walked */
             memcpy(w->bits, v->upto[run], v->words * sizeof(*w->bits));
-            return &v->slice[VOC_SLICES - 1].rest;
+            const voc_slice *last = &v->slice[VOC_SLICES - 1];
+            if (!(r->node[id].flags & RX_QUIET)) return &last->rest;
+            return k == HONE_RX_EMPTY || starts_above_control(r, k) ? &last->quiet : &last->rest;
         }
     }
     for (int s = VOC_SLICES; s-- > 0 && run > 0;)

@@ -23,7 +23,7 @@ typedef struct {
 /* Slices: tokens of plain characters alone (well-formed UTF-8 without quote, backslash and control characters), at most
  * so many of them.  Where a state lets such runs pass, the slice's mask is copied and only the others are walked. */
 #define VOC_SLICES 4
-#define VOC_COUNTS 33 /* plain tokens are also known by their exact count of characters, up to 32 */
+#define VOC_COUNTS 97 /* plain tokens are also known by their exact count of characters, up to 96 */
 
 typedef struct {
     uint32_t chars; /* the most that a token of the slice has */

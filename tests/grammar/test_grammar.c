@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "walk.h"
+#include "words.h"
 
 static hone_vocabulary *v;
 static int open_vocabulary(void **state) {
@@ -147,6 +148,119 @@ static void test_repetition_of_rules(void **state) {
     hone_grammar_unref(g);
 }
 
+/* ---- Random grammars against their languages written out ---- */
+
+#define RULES 4u
+typedef enum { G_A, G_B, G_AB, G_EMPTY, G_RULE, G_CAT, G_ALT, G_REPEAT } form;
+typedef struct {
+    form form;
+    uint32_t a, b; /* nodes; the rule; repetition: a with b = min, max = c */
+    uint32_t c;
+} tree;
+static tree forest[400];
+static uint32_t n_tree, dice_at;
+
+static uint32_t dice(uint32_t seed, uint32_t below) {
+    uint32_t out[4];
+    hone_random_block(seed, 9, 9, dice_at++, out);
+    return out[0] % below;
+}
+
+static uint32_t grow_tree(uint32_t seed, uint32_t depth) {
+    const uint32_t at = n_tree++;
+    tree t = {.form = depth == 0 ? (form)dice(seed, 5) : (form)dice(seed, 8)};
+    if (t.form == G_RULE) t.a = dice(seed, RULES);
+    if (t.form == G_CAT || t.form == G_ALT || t.form == G_REPEAT) t.a = grow_tree(seed, depth - 1);
+    if (t.form == G_CAT || t.form == G_ALT) t.b = grow_tree(seed, depth - 1);
+    if (t.form == G_REPEAT) {
+        t.b = dice(seed, 2);
+        t.c = dice(seed, 2) ? HONE_RX_UNBOUNDED : t.b + dice(seed, 3);
+    }
+    forest[at] = t;
+    return at;
+}
+
+static uint32_t language_of(uint32_t at, const uint32_t rule[RULES]) {
+    const tree t = forest[at];
+    switch (t.form) {
+    case G_A: return 1u << word_number("a", 1);
+    case G_B: return 1u << word_number("b", 1);
+    case G_AB: return 1u << word_number("ab", 2);
+    case G_EMPTY: return 1;
+    case G_RULE: return rule[t.a];
+    case G_CAT: return language_cat(language_of(t.a, rule), language_of(t.b, rule));
+    case G_ALT: return language_of(t.a, rule) | language_of(t.b, rule);
+    default: return language_repeat(language_of(t.a, rule), t.b, t.c);
+    }
+}
+
+static hone_gx build_tree(hone_grammar_builder *b, uint32_t at, const hone_gx rule[RULES]) {
+    const tree t = forest[at];
+    hone_gx part[2];
+    switch (t.form) {
+    case G_A: return lit(b, "a");
+    case G_B: return lit(b, "b");
+    case G_AB: return lit(b, "ab");
+    case G_EMPTY: return lit(b, "");
+    case G_RULE: return rule[t.a];
+    case G_REPEAT: return hone_gx_repeat(b, build_tree(b, t.a, rule), t.b, t.c);
+    default:
+        part[0] = build_tree(b, t.a, rule);
+        part[1] = build_tree(b, t.b, rule);
+        return t.form == G_CAT ? hone_gx_seq(b, part, 2) : hone_gx_alt(b, part, 2);
+    }
+}
+
+static void test_random_grammars_are_their_languages(void **state) {
+    (void)state;
+    uint32_t compared = 0, refused = 0;
+    for (uint32_t seed = 1; seed <= 4000; seed++) {
+        uint32_t root[RULES], language[RULES] = {0};
+        n_tree = dice_at = 0;
+        for (uint32_t i = 0; i < RULES; i++) root[i] = grow_tree(seed, 1 + dice(seed, 4));
+        for (bool again = true; again;) { /* the least fixed point */
+            again = false;
+            for (uint32_t i = 0; i < RULES; i++) {
+                const uint32_t now = language_of(root[i], language);
+                again = again || now != language[i];
+                language[i] = now;
+            }
+        }
+        hone_grammar_builder *b;
+        hone_grammar *g;
+        hone_gx rule[RULES];
+        assert_int_equal(hone_grammar_begin(&b, NULL), HONE_OK);
+        for (uint32_t i = 0; i < RULES; i++) rule[i] = hone_gx_rule(b);
+        for (uint32_t i = 0; i < RULES; i++) hone_gx_define(b, rule[i], build_tree(b, root[i], rule));
+        const hone_status st = hone_grammar_finish(&g, b, rule[0], NULL);
+        if (st == HONE_ERR_UNSUPPORTED) { /* left recursion behind something empty */
+            refused++;
+            continue;
+        }
+        if (st == HONE_ERR_ARG) {
+            assert_int_equal(language[0], 0);
+            continue;
+        }
+        assert_int_equal(st, HONE_OK);
+        compared++;
+        for (uint32_t w = 0; w < WORDS; w++) {
+            size_t n, longer;
+            char text[8];
+            memcpy(text, word_text(w, &n), 8);
+            bool prefix = false;
+            for (uint32_t k = 0; k < WORDS && !prefix; k++) {
+                const char *other = word_text(k, &longer);
+                prefix = (language[0] >> k & 1) && longer >= n && memcmp(other, text, n) == 0;
+            }
+            const int out = walk_read(g, v, text, n);
+            if ((out == 1) != (language[0] >> w & 1)) fail_msg("seed %u: \"%.*s\" reads %d", seed, (int)n, text, out);
+            if (prefix && out < 0) fail_msg("seed %u: \"%.*s\" is a beginning", seed, (int)n, text);
+        }
+        hone_grammar_unref(g);
+    }
+    assert_true(compared > 2000 && refused < compared);
+}
+
 static void test_every_failed_allocation_is_survived(void **state) {
     (void)state;
     static const char source[] = "root ::= e\ne ::= e \"+\" t | t\nt ::= \"x\"{2,5} | %regex\"(?!a)[a-f]+\" | \"(\" e "
@@ -196,6 +310,7 @@ int main(void) {
         cmocka_unit_test(test_left_recursion_is_rewritten),
         cmocka_unit_test(test_ambiguity_is_no_explosion),
         cmocka_unit_test(test_repetition_of_rules),
+        cmocka_unit_test(test_random_grammars_are_their_languages),
         cmocka_unit_test(test_every_failed_allocation_is_survived),
         cmocka_unit_test(test_sources),
     };

@@ -11,7 +11,7 @@
 #define DEFAULT_KV_BYTES (1ull << 30)
 #define DEFAULT_ADAPTER_BYTES (1ull << 30)
 #define DEFAULT_PIN_PERCENT 25u
-#define DEFAULT_STALL_PERCENT 70u
+#define DEFAULT_STALL_PERCENT 60u
 #define DEFAULT_DRAFT HONE_DRAFT_MOST
 /* Drafts need rows of logits beside those of the streams: for so many streams with the longest drafts. */
 #define DRAFTING_STREAMS 2u

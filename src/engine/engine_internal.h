@@ -98,10 +98,11 @@ struct hone_engine {
     void (*on_evicted)(void *arg, const char *digest);
     void *on_evicted_arg;
     uint64_t arrivals;
-    uint32_t n_riding;       /* of the waiting ones, as of the last admission */
-    hone_pace pace;          /* what a step costs on this machine */
-    uint64_t step_positions; /* that the rows of this step attend to */
-    bool step_streams;       /* no prompt has rows in this step */
+    uint32_t n_riding;   /* of the waiting ones, as of the last admission */
+    hone_pace pace;      /* what a step costs on this machine */
+    hone_pace_load load; /* of this step */
+    uint32_t n_paced;    /* steps that a giant's prompt was held back in */
+    bool step_streams;   /* no prompt has rows in this step */
     hone_engine_stats stats;
 };
 

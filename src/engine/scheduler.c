@@ -1,23 +1,31 @@
 /* scheduler.c - one step of the engine: who gets rows, the forward pass, sampling, reports.
  *
- * Running streams come first (stream.c).  What prompts get beside them is a matter of time: a step is stretched by
- * at most stall_percent while a stream waits for it, by more where more prompts wait than streams run, so that each
- * counts alike.  Where nothing streams, prompts get all rows, in steps short enough that a newcomer is soon seen.  The
- * cost of rows is predicted (pace.h), since one far down a long prompt costs many times one at its beginning.
+ * Running streams come first (stream.c).  What prompts get beside them is a matter of time.  Short prompts are let
+ * through in steps that a reader does not notice.  While a giant is among them, which would be noticed for long, a step
+ * is stretched by stall_percent, by more only where many wait: a prompt that nobody answered yet counts as four
+ * streams.  Where nothing streams, prompts get all rows, in steps short enough that a newcomer is soon seen.  The cost
+ * of rows is predicted (pace.h), since one far down a long prompt costs many times one at its beginning.
  *
  * Within the best class that has prompts, the shortest rest goes first; a quarter is the oldest's, so that it ends
  * whatever comes after it.  Streams that grow may need pages: then the youngest of the lowest class gives its own back
  * and waits.  As a request whose full length does not fit the cache was refused, the oldest always gets on.
  *
  * Order: rows for streams, rows for prompts, results of sampling, prompt log-probabilities, embeddings, the step. */
+#include <math.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "engine/engine_internal.h"
 
-/* Prompts without company: steps of a quarter second, but not so short that reading the weights is most of them. */
+/* Seconds of a step: beside streams; without them, but not so short that reading the weights is most of it. */
+#define UNNOTICED_STEP 0.1
 #define LONGEST_STEP 0.25
 #define LEAST_CHUNK 64u
+/* Seconds that a giant's rest takes at least. */
+#define GIANT 1.0
+#define PROMPT_WEIGHT 4
+/* A step without prompts now and then shows what it costs: mixed ones alone cannot tell. */
+#define BARE_EVERY 32u
 /* Predictions are used once so many steps were seen. */
 #define LEAST_STEPS 3u
 
@@ -108,27 +116,36 @@ static void share_out(hone_engine *e, allowance left) {
     }
 }
 
-/* What prompts may add to a step of n_row rows of streams that attend to so many positions. */
-static double time_for_prompts(const hone_engine *e, uint32_t n_stream, uint32_t n_row, uint32_t n_prompt,
-                               uint64_t positions) {
-    const double bare = hone_pace_step(&e->pace, n_row, positions);
+static bool has_giant(const hone_engine *e) {
+    for (uint32_t i = 0; i < e->n_running; i++) {
+        const engine_request *r = e->running[i];
+        const uint32_t left = engine_known(r) - r->n_done;
+        if (!r->streaming && hone_pace_rows(&e->pace, r->n_done, left) > GIANT) return true;
+    }
+    return false;
+}
+
+/* What n_prompt prompts may add to a step that holds the streams' rows already. */
+static double time_for_prompts(hone_engine *e, uint32_t n_stream, uint32_t n_prompt) {
+    const double bare = hone_pace_step(&e->pace, &e->load);
     if (e->cfg.stall_percent == HONE_STALL_ANY || e->pace.n < LEAST_STEPS) return 1e9;
     if (n_stream > 0) {
         const double each = bare * e->cfg.stall_percent / 100;
-        const double more = n_prompt > n_stream ? each * n_prompt / n_stream : each;
-        return more < LONGEST_STEP || more == each ? more : LONGEST_STEP > each ? LONGEST_STEP : each;
+        if (!has_giant(e)) return fmax(each, UNNOTICED_STEP - bare);
+        if (++e->n_paced % BARE_EVERY == 0) return 0;
+        return fmax(each, fmin(each * PROMPT_WEIGHT * n_prompt / n_stream, LONGEST_STEP));
     }
     engine_request *oldest, *first = next_prompt(e, &oldest);
     const double least = first ? hone_pace_rows(&e->pace, first->n_done, LEAST_CHUNK) : 0;
-    return LONGEST_STEP - bare > least ? LONGEST_STEP - bare : least;
+    return fmax(LONGEST_STEP - bare, least);
 }
 
 /* Fills rows, views and batch; returns the number of rows. */
 static uint32_t plan_rows(hone_engine *e) {
     uint32_t n_row = 0, n_prompt = 0, n_stream = 0, rows = 0;
-    uint64_t positions = 0;
     int32_t n_logit = 0;
     e->n_batch = 0;
+    e->load = (hone_pace_load){0};
     grow_streams(e);
     for (uint32_t i = 0; i < e->n_running; i++) {
         engine_request *r = e->running[i];
@@ -152,20 +169,21 @@ static uint32_t plan_rows(hone_engine *e) {
     for (uint32_t i = 0; i < e->n_running; i++) {
         engine_request *r = e->running[i];
         if (!r->streaming) continue;
-        positions += hone_pace_positions(r->n_done, engine_known(r) - r->n_done + r->n_draft);
+        e->load.stream_positions += hone_pace_positions(r->n_done, engine_known(r) - r->n_done + r->n_draft);
         add_rows(e, r, engine_known(r) - r->n_done, &n_row, &n_logit);
     }
     e->step_streams = n_prompt == 0;
-    const double seconds = time_for_prompts(e, n_stream, n_row, n_prompt + e->n_riding, positions);
+    e->load.rows = n_row;
+    const double seconds = time_for_prompts(e, n_stream, n_prompt + e->n_riding);
     share_out(e, (allowance){.seconds = seconds, .rows = e->cfg.max_step_rows - n_row});
     for (uint32_t i = 0; i < e->n_running; i++) {
         engine_request *r = e->running[i];
         if (!r->streaming && r->n_row > 0) {
-            positions += hone_pace_positions(r->n_done, r->n_row);
+            e->load.prompt_positions += hone_pace_positions(r->n_done, r->n_row);
             add_rows(e, r, r->n_row, &n_row, &n_logit);
         }
     }
-    e->step_positions = positions;
+    e->load.rows = n_row;
     return n_row;
 }
 
@@ -289,7 +307,7 @@ bool hone_engine_step(hone_engine *e, event_fn on_event, void *arg) {
         e->stats.steps++;
         hone_pool_run(e->pool, e->n_batch, engine_sample_task, e); /* before the logits of prompts take their place */
         const double seconds = hone_clock_seconds() - from;
-        hone_pace_observe(&e->pace, n_row, e->step_positions, seconds);
+        hone_pace_observe(&e->pace, &e->load, seconds);
         if (e->step_streams) hone_draft_observe(&e->row_cost, n_row, seconds);
         for (uint32_t i = 0; i < e->n_batch; i++) report(e, e->batch[i], on_event, arg);
     }

@@ -142,7 +142,7 @@ static bool make_prompt(hone_request *req, const api_base *base, const json_t *b
 static bool fill_call(api_call *call, const json_t *body, const api_structured *structured) {
     chat *own = call->own;
     if (!api_call_read(call, body, 4) || !api_call_predict(call, body) ||
-        !api_reply_source(call->req, own->dialect, own->think, structured, &own->tools, &call->grammar))
+        !api_reply_source(call->api, call->req, own->dialect, own->think, structured, &own->tools, &call->grammar))
         return false;
     if (!chat_begin(call)) {
         api_error(call->req, 500, "server_error", NULL, "out_of_memory", "The server is out of memory.");

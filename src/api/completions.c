@@ -345,7 +345,7 @@ void api_completions(void *arg, hone_request *req) {
     own = NULL; /* the call's, or gone with it */
     if (!call) goto done;
     if (!api_call_read(call, body, 4) ||
-        !api_reply_source(req, NULL, API_THINK_NONE, &structured, NULL, &call->grammar)) {
+        !api_reply_source(api, req, NULL, API_THINK_NONE, &structured, NULL, &call->grammar)) {
         api_call_free(call);
         goto done;
     }

@@ -20,12 +20,17 @@ typedef struct api_base {
     struct api_dialect *dialect; /* how the family writes calls and reasoning */
 } api_base;
 
+#define API_CHECKED 64u
+
 struct hone_api {
     hone_api_config cfg;
     char *organization;
     hone_http *http;
     api_base *bases;
     struct api_metrics *metrics;
+    char checked[API_CHECKED]
+                [HONE_DIGEST_TEXT]; /* grammar sources that compiled, by digest: agents send the same again */
+    uint32_t next_checked;
     bool stopping;
 };
 

@@ -38,8 +38,8 @@ void api_tools_free(api_tools *t);
 /* The source of the reply's grammar, checked by compiling it; empty where the reply is free.  A function's schema that
  * cannot be kept is a 400 where it is strict or forced, and otherwise that function's arguments are any object.
  * dialect NULL: a raw completion.  False after a reply. */
-bool api_reply_source(hone_request *req, const api_dialect *dialect, api_think think, const api_structured *structured,
-                      api_tools *tools, hone_buf *out);
+bool api_reply_source(hone_api *api, hone_request *req, const api_dialect *dialect, api_think think,
+                      const api_structured *structured, api_tools *tools, hone_buf *out);
 
 /* ---- Messages (messages.c) ---- */
 

@@ -256,8 +256,32 @@ static bool loosen(hone_request *req, const api_dialect *d, api_tools *t, bool *
     return true;
 }
 
-bool api_reply_source(hone_request *req, const api_dialect *dialect, api_think think, const api_structured *structured,
-                      api_tools *tools, hone_buf *out) {
+/* Whether the same source was compiled before, and the same schemas found strict. */
+static bool was_checked(hone_api *api, const hone_buf *source, const api_structured *s, const api_tools *t,
+                        char digest[HONE_DIGEST_TEXT]) {
+    hone_buf key = {0};
+    hone_buf_add(&key, source->data, source->n);
+    hone_buf_char(&key, s->strict ? '1' : '0');
+    for (uint32_t i = 0; t && i < t->n_function; i++) {
+        if (!t->function[i].strict) continue;
+        /* one that is not allowed is in no source, but its schema is checked all the same */
+        hone_buf_format(&key, "\n%u ", i);
+        if (t->function[i].parameters) hone_json_write(t->function[i].parameters, &key);
+    }
+    digest[0] = 0;
+    if (key.failed || hone_digest_bytes(key.data, key.n, digest) != HONE_OK) digest[0] = 0;
+    hone_buf_free(&key);
+    for (uint32_t i = 0; digest[0] && i < API_CHECKED; i++)
+        if (strcmp(api->checked[i], digest) == 0) return true;
+    return false;
+}
+
+static void note_checked(hone_api *api, const char *digest) {
+    if (digest[0]) memcpy(api->checked[api->next_checked++ % API_CHECKED], digest, HONE_DIGEST_TEXT);
+}
+
+bool api_reply_source(hone_api *api, hone_request *req, const api_dialect *dialect, api_think think,
+                      const api_structured *structured, api_tools *tools, hone_buf *out) {
     const api_constraint c = {.dialect = dialect,
                               .think = think,
                               .content = structured->kind,
@@ -267,13 +291,19 @@ bool api_reply_source(hone_request *req, const api_dialect *dialect, api_think t
                               .n_function = tools ? tools->n_function : 0,
                               .parallel = tools && tools->parallel};
     hone_error err = {.position = HONE_NO_POSITION};
-    if (!check_strict(req, structured, tools)) return false;
+    char digest[HONE_DIGEST_TEXT];
     for (int attempt = 0; attempt < 2; attempt++) {
         hone_buf_clear(out);
         hone_status status = api_constraint_source(&c, out, NULL, &err);
-        if (status == HONE_OK && out->n == 0) return true;
+        const bool nothing = status == HONE_OK && out->n == 0;
+        if (status == HONE_OK && !nothing && was_checked(api, out, structured, tools, digest)) return true;
+        if (attempt == 0 && !check_strict(req, structured, tools)) return false;
+        if (nothing) return true;
         if (status == HONE_OK) status = try_source(out, &err);
-        if (status == HONE_OK) return true;
+        if (status == HONE_OK) {
+            note_checked(api, digest);
+            return true;
+        }
         bool changed = false;
         const bool calls = c.tools == API_TOOLS_AUTO || c.tools == API_TOOLS_FORCED;
         if (attempt == 0 && calls && !loosen(req, dialect, tools, &changed)) return false;

@@ -140,7 +140,7 @@ def test_prediction_changes_no_byte(client, valid):
         ({"response_format": schema_format({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}, strict=True)}, "response_format", "additionalProperties"),
         ({"response_format": schema_format({"type": "object", "properties": {"a": {"type": "string"}}, "required": [], "additionalProperties": False}, strict=True)}, "response_format", "required"),
         ({"guided_regex": "(a"}, "guided_regex", ""),
-        ({"grammar": "root ::= missing"}, "grammar", "missing"),
+        ({"grammar": "root ::= missing"}, "grammar", "not defined"),
         ({"guided_choice": []}, "guided_choice", ""),
         ({"guided_regex": "a", "response_format": {"type": "json_object"}}, "guided_regex", "already"),
         ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag", ""),

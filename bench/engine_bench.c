@@ -1,7 +1,7 @@
 /* engine_bench.c - speed of the engine alone: prefill and decoding on one file, one JSON object a line.
  *
  *     engine_bench --model M.gguf [--threads 2] [--pp 512] [--tg 128] [--batches 1,32] [--repeats 5]
- *                  [--precision serving|f32] [--step-rows 512]
+ *                  [--precision serving|f32] [--step-rows 512] [--kv-type int8]
  *
  * pp: one prompt of random tokens, one logit row wanted.  tg: B sequences decode from a context of `prompt` tokens (one
  * for B = 1, 128 otherwise), greedy choice included.  The median, least and most of the repeats are printed, and the
@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "engine/engine.h"
+#include "engine/inspect.h"
 #include "engine/sample.h"
 
 #define MAX_REPEATS 32
@@ -26,6 +27,7 @@ typedef struct {
     uint32_t threads, pp, tg, repeats, step_rows;
     const char *batches;
     hone_precision precision;
+    bool kv_int8;
 } options;
 
 static double foreign_start, wall_start, own_start, own_spent;
@@ -163,6 +165,8 @@ static bool read_options(int argc, char **argv, options *o) {
             o->batches = value;
         else if (!strcmp(name, "--precision"))
             o->precision = strcmp(value, "f32") ? HONE_PRECISION_SERVING : HONE_PRECISION_F32;
+        else if (!strcmp(name, "--kv-type"))
+            o->kv_int8 = !strcmp(value, "int8");
         else
             return false;
     }
@@ -186,7 +190,7 @@ int main(int argc, char **argv) {
     if (st == HONE_OK) st = hone_model_open(&model, o.model, hone_kernels_best(), o.precision, pool, &err);
     const hone_engine_config cfg = {.max_step_rows = o.step_rows,
                                     .max_sequences = 64,
-                                    .kv_type = o.precision == HONE_PRECISION_F32 ? HONE_KV_F32 : HONE_KV_BF16};
+                                    .kv_type = o.kv_int8 ? HONE_KV_INT8 : hone_kv_type_for(o.precision)};
     if (st == HONE_OK) st = hone_engine_open(&e, model, pool, &cfg, &err);
     bool done = st == HONE_OK;
     if (done) {

@@ -300,13 +300,15 @@ static int logits_run(const cli_args *args, const cli_model *m, logits_work *w) 
     if (!w->id || !w->pos || !w->logits || (w->n_greedy && !w->greedy)) return cli_fail_text(args, "no memory");
     for (size_t i = 0; i < w->n_token; i++) w->id[i] = (int32_t)w->token[i];
     for (size_t i = 0; i < w->n_position; i++) w->pos[i] = (uint32_t)w->position[i];
+    hone_kv_type kv_type;
+    if (!cli_kv_type(args, cli_get(args, "kv-type"), m->precision, &kv_type)) return CLI_USAGE;
     const hone_inspection what = {.tokens = w->id,
                                   .n_token = (uint32_t)w->n_token,
                                   .position = w->pos,
                                   .n_position = (uint32_t)w->n_position,
                                   .n_greedy = w->n_greedy,
                                   .adapter = m->adapter,
-                                  .kv_type = hone_kv_type_for(m->precision)};
+                                  .kv_type = kv_type};
     if (hone_inspect_logits(m->model, m->pool, &what, w->logits, w->greedy, &err) != HONE_OK)
         return cli_fail(args, &err);
     if (!args->json) {
@@ -425,6 +427,7 @@ static const cli_option options[] = {
     {"positions", "0,2", "logits: where to read them (default: the last)"},
     {"encoder-tokens", "1,2", "logits: the encoder's input, for encoder-decoder models"},
     {"greedy", "N", "logits: N tokens to go on with"},
+    {"kv-type", "bf16|int8|f32", "logits: how keys and values are kept"},
     {"grad", "FILE", "loss: write the adapter's gradients there (safetensors)"},
     {"logprobs", NULL, "loss: print the log-probability of every trained token"},
     {"data", "FILE", "masks: the training file"},
@@ -438,7 +441,7 @@ const cli_verb cli_verb_inspect = {
     .usage = "inspect tokens --model NAME --file TEXTS.json [--no-special]\n"
              "inspect text --model NAME --file IDS.json\n"
              "inspect template (--model NAME | --template FILE) --input CONVERSATION.json\n"
-             "inspect logits --model NAME [--adapter DIR] --tokens 1,2,3 [--positions 0,2] [--greedy N]\n"
+             "inspect logits --model NAME [--adapter DIR] --tokens 1,2,3 [--positions 0,2] [--greedy N] [--kv-type T]\n"
              "inspect loss --model NAME [--adapter DIR] --input ROWS.json [--grad FILE] [--logprobs]\n"
              "inspect masks --model NAME --data FILE.jsonl [--limit N]\n"
              "inspect kernels [--threads N]",

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/mem.h"
+#include "engine/inspect.h"
 #include "model/tile_cache.h"
 
 bool cli_precision(const cli_args *args, hone_precision *out) {
@@ -16,6 +17,19 @@ bool cli_precision(const cli_args *args, hone_precision *out) {
         return true;
     }
     cli_usage(args, "--precision %s: must be serving or f32", text);
+    return false;
+}
+
+bool cli_kv_type(const cli_args *args, const char *text, hone_precision precision, hone_kv_type *out) {
+    *out = hone_kv_type_for(precision);
+    if (!text) return true;
+    for (int t = 0; t < HONE_KV_TYPE_COUNT; t++) {
+        if (strcmp(text, hone_kv_type_name((hone_kv_type)t)) != 0) continue;
+        if (t == HONE_KV_BF16 && precision == HONE_PRECISION_F32) break;
+        *out = (hone_kv_type)t;
+        return true;
+    }
+    cli_usage(args, "--kv-type %s: must be %sf32 or int8", text, precision == HONE_PRECISION_F32 ? "" : "bf16, ");
     return false;
 }
 

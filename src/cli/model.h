@@ -39,5 +39,7 @@ int cli_model_resolve(hone_resolved *out, const cli_args *args, const char *name
 
 /* --precision and --threads; false after a message. */
 bool cli_precision(const cli_args *args, hone_precision *out);
+/* How keys and values are kept: text (may be NULL) or what goes with the precision. */
+bool cli_kv_type(const cli_args *args, const char *text, hone_precision precision, hone_kv_type *out);
 
 #endif

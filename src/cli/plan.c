@@ -16,7 +16,8 @@ static int plan_serve(const cli_args *args) {
         hone_engine_config cfg = hone_engine_defaults(m.model);
         uint64_t kv_mb = cfg.kv_bytes / 1000000;
         if (!cli_u32(args, "sequences", 1, 1u << 16, &cfg.max_sequences) ||
-            !cli_u32(args, "length", 1, 1u << 28, &cfg.max_length) || !cli_uint(args, "kv-mb", 1, 1u << 30, &kv_mb)) {
+            !cli_u32(args, "length", 1, 1u << 28, &cfg.max_length) || !cli_uint(args, "kv-mb", 1, 1u << 30, &kv_mb) ||
+            !cli_kv_type(args, cli_get(args, "kv-type"), m.precision, &cfg.kv_type)) {
             cli_model_close(&m);
             return CLI_USAGE;
         }
@@ -91,13 +92,14 @@ static const cli_option options[] = {
     {"sequences", "N", "serve: sequences at once"},
     {"length", "N", "serve: positions of one sequence at most"},
     {"kv-mb", "N", "serve: memory for keys and values"},
+    {"kv-type", "bf16|int8|f32", "serve: how keys and values are kept"},
     CLI_MODEL_OPTIONS,
     {NULL, NULL, NULL},
 };
 
 const cli_verb cli_verb_plan = {
     .name = "plan",
-    .usage = "plan serve --model NAME [--sequences N] [--length N] [--kv-mb N]\n"
+    .usage = "plan serve --model NAME [--sequences N] [--length N] [--kv-mb N] [--kv-type T]\n"
              "plan train --model NAME --data FILE.jsonl [options of `hone train`] [--price X]",
     .about = "memory, time and cost, before anything runs",
     .example = "hone plan train --model smollm2 --data train.jsonl --price 0.10\nhone plan serve --model smollm2",

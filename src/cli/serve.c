@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cli/model.h"
 #include "cli/store.h"
 #include "cli/verbs.h"
 #include "lab/registry.h"
@@ -22,7 +23,7 @@
 #define MAX_SECONDS 4000000u /* in milliseconds it fits 32 bits */
 
 typedef struct {
-    char *listen, *precision, *organization;
+    char *listen, *precision, *kv_type, *organization;
     char **model;
     unsigned model_count;
     uint32_t threads, copies, max_sequences, max_step_rows, max_length, max_waiting, max_wait, timeout, stall;
@@ -37,6 +38,7 @@ static const cyaml_schema_value_t name_schema = {CYAML_VALUE_STRING(CYAML_FLAG_P
 static const cyaml_schema_field_t config_fields[] = {
     TEXT("listen", listen),
     TEXT("precision", precision),
+    TEXT("kv-type", kv_type),
     TEXT("organization", organization),
     CYAML_FIELD_SEQUENCE("model", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, file_config, model, &name_schema, 0, 1000),
     NUMBER("threads", threads),
@@ -239,10 +241,9 @@ static int run(const cli_args *args) {
         cli_usage(args, "--precision '%s': expected f32 or serving", precision);
         goto done;
     }
-    if (precision && precision[0] == 'f') {
-        c.precision = HONE_PRECISION_F32;
-        c.engine.kv_type = HONE_KV_F32;
-    }
+    if (precision && precision[0] == 'f') c.precision = HONE_PRECISION_F32;
+    const char *kv_type = cli_get(args, "kv-type") ? cli_get(args, "kv-type") : given->kv_type;
+    if (!cli_kv_type(args, kv_type, c.precision, &c.engine.kv_type)) goto done;
     if (!split_address(args, listen, address, sizeof(address), &port) ||
         !cli_u32(args, "threads", 1, 1024, &c.threads) || !cli_u32(args, "copies", 1, 64, &c.copies) ||
         !cli_u32(args, "max-waiting", 1, 1000000, &c.max_waiting) ||
@@ -298,6 +299,7 @@ static const cli_option options[] = {
     {"model", "NAME", "start its copy at once; may be repeated. Others start with their first request"},
     {"config", "FILE.yaml", "the same settings from a file; options win"},
     {"precision", "f32|serving", "f32: activations and sums in f32, slower, for comparison"},
+    {"kv-type", "bf16|int8|f32", "keys and values; int8: half the memory of bf16, other bits (fingerprint kv8)"},
     {"threads", "N", "of a copy (one per core)"},
     {"copies", "N", "of each model (1)"},
     {"max-sequences", "N", "requests that one copy runs at once (32)"},

@@ -80,6 +80,7 @@ static hone_status start(copy *c, hone_error *err) {
     hone_sandbox_enter(ready.sandbox, sizeof(ready.sandbox)); /* before the team starts: its threads inherit it */
     status = hone_pool_open(&c->pool, threads, err);
     if (status != HONE_OK) return status;
+    static const char *const kv_names[HONE_KV_TYPE_COUNT] = {"kv16", "kv32", "kv8"};
     const hone_engine_config wanted = hello.engine;
     hello.engine = hone_engine_defaults(c->model);
     if (wanted.max_step_rows) hello.engine.max_step_rows = wanted.max_step_rows;
@@ -109,7 +110,7 @@ static hone_status start(copy *c, hone_error *err) {
     hone_engine_plan(&ready.plan, c->model, c->pool, &hello.engine);
     snprintf(ready.fingerprint, sizeof(ready.fingerprint), "fp_%.12s_%s_%s_%s", c->model->digest,
              c->model->kernels->name, c->model->precision == HONE_PRECISION_F32 ? "f32" : "serving",
-             hello.engine.kv_type == HONE_KV_F32 ? "kv32" : "kv16");
+             kv_names[hello.engine.kv_type]);
     hone_frame_ready(&c->out, &ready);
     return flush(c, err);
 }

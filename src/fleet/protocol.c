@@ -269,7 +269,7 @@ hone_status hone_frame_get_hello(const hone_frame *f, hone_hello *out) {
     out->engine.max_length = get_u32(&c);
     out->engine.kv_bytes = get_u64(&c);
     const uint32_t kv = get_u32(&c);
-    if (kv > HONE_KV_F32) c.bad = true;
+    if (kv >= HONE_KV_TYPE_COUNT) c.bad = true;
     out->engine.kv_type = (hone_kv_type)kv;
     out->engine.adapter_bytes = get_u64(&c);
     out->engine.no_prefix = get_u8(&c) != 0;

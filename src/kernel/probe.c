@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -114,11 +115,12 @@ static uint32_t least(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
 
-static void lay_task(void *arg, uint32_t task, uint32_t thread) {
+/* The same 16 rows in every panel: the first is laid, the others are its copies. */
+static void copy_task(void *arg, uint32_t task, uint32_t thread) {
     (void)thread;
-    product *j = arg; /* the same 16 rows in every panel */
-    const uint32_t n0 = task * HONE_PANEL;
-    (void)j->set->weight_lay(&j->w, j->data, j->rows, n0, least(n0 + HONE_PANEL, j->w.n), NULL);
+    const product *j = arg;
+    const size_t panel = j->w.bytes / (j->w.n / HONE_PANEL);
+    memcpy(j->data + panel * (task + 1), j->data, panel);
 }
 static void linear_task(void *arg, uint32_t task, uint32_t thread) {
     (void)thread;
@@ -133,7 +135,7 @@ static void dx_task(void *arg, uint32_t task, uint32_t thread) {
                       j->scratch + j->scratch_bytes * thread);
 }
 
-/* A weight of n outputs, laid; false when memory is short. */
+/* A weight of n outputs (a multiple of 16), laid; false when memory is short. */
 static bool begin_product(probe *p, product *j, hone_dtype t, hone_precision precision, uint32_t n, uint32_t k,
                           uint32_t m_max) {
     size_t bytes = 0;
@@ -154,7 +156,8 @@ static bool begin_product(probe *p, product *j, hone_dtype t, hone_precision pre
             kernel_sample_row(t, k, &p->state, rows + bytes * i);
             j->rows[i] = rows + bytes * i;
         }
-        hone_pool_run(p->pool, (n + HONE_PANEL - 1) / HONE_PANEL, lay_task, j);
+        (void)p->set->weight_lay(&j->w, j->data, j->rows, 0, HONE_PANEL, NULL);
+        hone_pool_run(p->pool, n / HONE_PANEL - 1, copy_task, j);
         for (size_t i = 0; i < (size_t)m_max * k; i++) j->x[i] = kernel_sample(&p->state);
         p->set->act_lay(&j->w, j->x, k, m_max, 0, m_max, j->act);
     }
@@ -185,7 +188,7 @@ static bool products_of(probe *p, hone_dtype t) {
     char shape[64];
     product j;
     (void)hone_dtype_row_bytes(t, k, &row);
-    const uint32_t n_long = (uint32_t)((slow ? 2u << 20 : 64u << 20) / row) / 1024 * 1024 + 1024;
+    const uint32_t n_long = (uint32_t)((slow ? 2u << 20 : READ_BYTES) / row) / 1024 * 1024 + 1024;
     bool ready = begin_product(p, &j, t, HONE_PRECISION_SERVING, n_long, k, 1);
     if (ready) {
         j.m = 1;
@@ -197,8 +200,9 @@ static bool products_of(probe *p, hone_dtype t) {
     end_product(&j);
     if (!ready) return false;
     const uint32_t n = slow ? 64 : N_MAX;
-    ready = begin_product(p, &j, t, HONE_PRECISION_SERVING, n, k, 64);
-    for (j.m = 8; ready && j.m <= 64; j.m *= 8) {
+    const uint32_t m_max = slow ? 64 : M_MAX;
+    ready = begin_product(p, &j, t, HONE_PRECISION_SERVING, n, k, m_max);
+    for (j.m = 8; ready && j.m <= m_max; j.m *= 8) {
         j.chunk = (n / HONE_PANEL + 2 * p->n_threads - 1) / (2 * p->n_threads) * HONE_PANEL;
         const double s = fastest(p, (n + j.chunk - 1) / j.chunk, linear_task, &j);
         snprintf(shape, sizeof(shape), "%s n=%u k=%u m=%u", hone_dtype_name(t), n, k, j.m);
@@ -244,6 +248,41 @@ static void attention_task(void *arg, uint32_t task, uint32_t thread) {
                       j->scratch + j->scratch_bytes * thread);
 }
 
+/* Decoding: one row of each of SEQUENCES at T, whose pages come from memory. */
+static bool attention_from_memory(probe *p, attention_job *j, const uint8_t *one, size_t sequence_bytes,
+                                  uint32_t n_page) {
+    enum { SEQUENCES = 96 };
+    uint8_t *memory = hone_alloc_aligned(SEQUENCES, sequence_bytes);
+    const uint8_t **pages = hone_zalloc((size_t)SEQUENCES * n_page, sizeof(*pages));
+    const uint8_t *const **tables = hone_zalloc(SEQUENCES, sizeof(*tables));
+    uint32_t *pos = hone_zalloc(SEQUENCES, sizeof(*pos));
+    const bool ready = memory && pages && tables && pos;
+    if (ready) {
+        char shape[64];
+        for (uint32_t i = 0; i < SEQUENCES; i++) {
+            memcpy(memory + i * sequence_bytes, one, sequence_bytes);
+            pos[i] = n_page * HONE_KV_PAGE - 1;
+            tables[i] = pages + (size_t)i * n_page;
+            for (uint32_t k = 0; k < n_page; k++)
+                pages[(size_t)i * n_page + k] = memory + i * sequence_bytes + k * (sequence_bytes / n_page);
+        }
+        j->a.m = SEQUENCES;
+        j->a.pos = pos;
+        j->a.pages = tables;
+        j->row0 = 0;
+        j->rows = 4;
+        const double s = fastest(p, SEQUENCES / j->rows * j->a.n_kv_head, attention_task, j);
+        snprintf(shape, sizeof(shape), "%s %d rows at %u, from memory", hone_kv_type_name(j->a.kv_type), SEQUENCES,
+                 n_page * HONE_KV_PAGE);
+        put(p, "attention", shape, (double)sequence_bytes * SEQUENCES / s, "GB/s", p->limit[PEAK_READ]);
+    }
+    hone_free(memory);
+    hone_free(pages);
+    hone_free(tables);
+    hone_free(pos);
+    return ready;
+}
+
 static bool attention_of(probe *p, hone_kv_type t) {
     enum { T = M_MAX, H = 9, G = 3, E = 64, PAGES = T / HONE_KV_PAGE };
     const size_t page_bytes = (p->set->kv_page_bytes(t, G, E) + 63) / 64 * 64, wide = (size_t)H * E;
@@ -267,7 +306,7 @@ static bool attention_of(probe *p, hone_kv_type t) {
                              .scale = 0.125f}};
     j.scratch_bytes = (p->set->attention_scratch_bytes(&j.a) + 63) / 64 * 64;
     j.scratch = hone_alloc_aligned(p->n_threads, j.scratch_bytes);
-    const bool ready = q && out && memory && pos && tables && j.scratch;
+    bool ready = q && out && memory && pos && tables && j.scratch;
     if (ready) {
         char shape[64];
         for (size_t i = 0; i < T * wide; i++) q[i] = kernel_sample(&p->state);
@@ -285,8 +324,9 @@ static bool attention_of(probe *p, hone_kv_type t) {
         j.row0 = T - 1;
         j.rows = 1;
         s = fastest(p, G, attention_task, &j);
-        snprintf(shape, sizeof(shape), "%s one row at %d", hone_kv_type_name(t), T);
+        snprintf(shape, sizeof(shape), "%s one row at %d, in the cache", hone_kv_type_name(t), T);
         put(p, "attention", shape, (double)page_bytes * PAGES / s, "GB/s", 0);
+        if (p->set != &kernel_ref) ready = attention_from_memory(p, &j, memory, page_bytes * PAGES, PAGES);
     }
     hone_free(q);
     hone_free(out);
@@ -303,10 +343,12 @@ static bool attention_of(probe *p, hone_kv_type t) {
 typedef struct {
     const hone_kernels *set;
     float *a, *b, *c;
+    hone_weight w; /* of int8 activations */
+    void *act;
     int which;
 } rows_job;
 
-enum { ROWS_M = 256, ROWS_D = 576, RANK = 16 };
+enum { ROWS_M = 256, ROWS_D = 576, RANK = 16, ROWS_PLAIN = 4, ROWS_COUNT = 10 };
 
 static void rows_task(void *arg, uint32_t task, uint32_t thread) {
     (void)task;
@@ -317,29 +359,40 @@ static void rows_task(void *arg, uint32_t task, uint32_t thread) {
     case 0: s->rms_norm(j->a, ROWS_D, j->b, false, 1e-5f, ROWS_M, ROWS_D, j->c, ROWS_D, NULL); break;
     case 1: s->gated(HONE_ACT_SILU, j->a, j->b, (size_t)ROWS_M * ROWS_D, j->c); break;
     case 2: j->c[0] = s->log_sum_exp(j->a, (size_t)ROWS_M * ROWS_D); break;
-    case 3: s->gemm_nt(ROWS_M, RANK, ROWS_D, 1, j->a, ROWS_D, j->b, ROWS_D, j->c, RANK, false); break;
-    case 4: s->gemm_nt(ROWS_M, ROWS_D, RANK, 1, j->a, RANK, j->b, RANK, j->c, ROWS_D, true); break;
-    case 5: s->gemm_nn(ROWS_M, RANK, ROWS_D, 1, j->a, ROWS_D, j->b, RANK, j->c, RANK, false); break;
-    case 6: s->gemm_tn(ROWS_D, RANK, ROWS_M, 1, j->a, ROWS_D, j->b, RANK, j->c, RANK, true); break;
+    case 3: s->act_lay(&j->w, j->a, ROWS_D, ROWS_M, 0, ROWS_M, j->act); break;
+    case 4: s->gemm_nt(ROWS_M, RANK, ROWS_D, 1, j->a, ROWS_D, j->b, ROWS_D, j->c, RANK, false); break;
+    case 5: s->gemm_nt(ROWS_M, ROWS_D, RANK, 1, j->a, RANK, j->b, RANK, j->c, ROWS_D, true); break;
+    case 6: s->gemm_nn(ROWS_M, RANK, ROWS_D, 1, j->a, ROWS_D, j->b, RANK, j->c, RANK, false); break;
+    case 7: s->gemm_tn(ROWS_D, RANK, ROWS_M, 1, j->a, ROWS_D, j->b, RANK, j->c, RANK, true); break;
+    case 8: s->lora_down(ROWS_M, RANK, ROWS_D, j->a, ROWS_D, HONE_F32, j->b, j->c, RANK); break;
+    case 9: s->lora_up(ROWS_M, ROWS_D, RANK, 1, j->a, RANK, HONE_F32, j->b, j->c, ROWS_D); break;
     default: break;
     }
 }
 
 static bool rows_of(probe *p) {
-    static const char *const names[] = {"rms_norm", "gated", "log_sum_exp", "gemm_nt", "gemm_nt", "gemm_nn", "gemm_tn"};
+    static const char *const names[] = {"rms_norm", "gated",   "log_sum_exp", "act_lay",   "gemm_nt",
+                                        "gemm_nt",  "gemm_nn", "gemm_tn",     "lora_down", "lora_up"};
     static const char *const shapes[] = {"256 rows of 576",        "silu, 147456",           "147456",
-                                         "256x16x576, one thread", "256x576x16, one thread", "256x16x576, one thread",
-                                         "576x16x256, one thread"};
+                                         "int8, 256 rows of 576",  "256x16x576, one thread", "256x576x16, one thread",
+                                         "256x16x576, one thread", "576x16x256, one thread", "256x16x576, one thread",
+                                         "256x576x16, one thread"};
     const size_t n = (size_t)ROWS_M * ROWS_D;
-    rows_job j = {p->set, hone_zalloc(n, 4), hone_zalloc(n, 4), hone_zalloc(n, 4), 0};
-    const bool ready = j.a && j.b && j.c;
+    rows_job j = {.set = p->set,
+                  .a = hone_zalloc(n, 4),
+                  .b = hone_zalloc(n, 4),
+                  .c = hone_zalloc(n, 4),
+                  .w = {.dtype = HONE_Q4_1, .n = HONE_PANEL, .k = ROWS_D}};
+    j.act = hone_alloc_aligned(1, p->set->act_bytes(&j.w, ROWS_M));
+    const bool ready = j.a && j.b && j.c && j.act;
     for (size_t i = 0; ready && i < n; i++) {
         j.a[i] = kernel_sample(&p->state);
         j.b[i] = kernel_sample(&p->state);
     }
-    for (j.which = 0; ready && j.which < 7; j.which++) {
+    for (j.which = 0; ready && j.which < ROWS_COUNT; j.which++) {
+        if (j.which >= 8 && !p->set->lora_down) continue;
         const double s = fastest(p, 1, rows_task, &j);
-        if (j.which < 3)
+        if (j.which < ROWS_PLAIN)
             put(p, names[j.which], shapes[j.which], (double)n / s, "G/s", 0);
         else
             put(p, names[j.which], shapes[j.which], 2.0 * RANK * (double)n / s, "GFLOP/s",
@@ -348,6 +401,7 @@ static bool rows_of(probe *p) {
     hone_free(j.a);
     hone_free(j.b);
     hone_free(j.c);
+    hone_free(j.act);
     return ready;
 }
 

@@ -70,40 +70,42 @@ static void run_chunks(const hone_model *m, hone_pool *pool, hone_kv_type type, 
 typedef struct {
     const char *name;
     tiny_options o;
+    bool int8_pages;
 } variant;
 
 static uint32_t variants(variant *out) {
     const tiny_options base = tiny_defaults();
     uint32_t n = 0;
-    out[n++] = (variant){"q4_1", base};
-    out[n] = (variant){"q8_0", base};
+    out[n++] = (variant){"q4_1", base, false};
+    out[n++] = (variant){"q4_1, int8 pages", base, true};
+    out[n] = (variant){"q8_0", base, false};
     out[n++].o.dtype = HONE_Q8_0;
-    out[n] = (variant){"q8_0, tied, window", base};
+    out[n] = (variant){"q8_0, tied, window", base, false};
     out[n].o.dtype = HONE_Q8_0;
     out[n].o.precision = HONE_PRECISION_F32;
     out[n].o.tied = true;
     out[n++].o.window = 11;
-    out[n] = (variant){"bf16, biases, qk norms", base};
+    out[n] = (variant){"bf16, biases, qk norms", base, false};
     out[n].o.dtype = HONE_BF16;
     out[n].o.bias = true;
     out[n].o.qk_norm = true;
     out[n++].o.head_dim = 24;
-    out[n] = (variant){"f32, all heads their own keys", base};
+    out[n] = (variant){"f32, all heads their own keys", base, false};
     out[n].o.dtype = HONE_F32;
     out[n].o.precision = HONE_PRECISION_F32;
     out[n].o.n_kv_head = 4;
     out[n++].o.width = 48;
-    out[n] = (variant){"gemma in f32", base};
+    out[n] = (variant){"gemma in f32", base, false};
     out[n].o.dtype = HONE_BF16;
     out[n].o.precision = HONE_PRECISION_F32;
     out[n].o.gemma = true;
     out[n].o.tied = true;
     out[n++].o.window = 8;
-    out[n] = (variant){"plain MLP, norms after", base};
+    out[n] = (variant){"plain MLP, norms after", base, false};
     out[n].o.precision = HONE_PRECISION_F32;
     out[n].o.plain_mlp = true;
     out[n++].o.post_only = true;
-    out[n] = (variant){"parallel, LayerNorm", base};
+    out[n] = (variant){"parallel, LayerNorm", base, false};
     out[n].o.parallel = true;
     out[n].o.layer_norm = true;
     out[n].o.n_head = 6;
@@ -112,6 +114,7 @@ static uint32_t variants(variant *out) {
 }
 
 static hone_kv_type kv_of(const variant *v) {
+    if (v->int8_pages) return HONE_KV_INT8;
     return v->o.precision == HONE_PRECISION_F32 ? HONE_KV_F32 : HONE_KV_BF16;
 }
 
@@ -168,6 +171,47 @@ static void agrees(const variant *v, const hone_model *m) {
     }
     free(have);
     free(want);
+}
+
+/* Rows without logits skip what only logits need: that changes neither the others nor what was stored. */
+static void logits_of_some(const variant *v, const hone_model *m) {
+    const uint32_t vocab = m->arch.vocab;
+    const size_t n = (size_t)N * vocab;
+    float *all = malloc(n * sizeof(float)), *some = malloc(n * sizeof(float));
+    int32_t tokens[N];
+    tiny_tokens(tokens, N, vocab, 3);
+    hone_adapter *adapter = tiny_adapter(m, 4, 9);
+    hone_pool *pool;
+    assert_int_equal(hone_pool_open(&pool, 2, NULL), HONE_OK);
+    run_chunks(m, pool, kv_of(v), adapter, tokens, N, all);
+    machine x;
+    machine_open(&x, m, pool, N, 1, kv_of(v));
+    const hone_seq_view view = sequence(&x, m, kv_of(v), adapter);
+    for (uint32_t p = 0; p < N; p += 20) { /* blocks with none, one and several */
+        hone_row rows[20];
+        int32_t n_logit = 0;
+        const uint32_t take = N - p < 20 ? N - p : 20;
+        for (uint32_t i = 0; i < take; i++)
+            rows[i] = (hone_row){tokens[p + i], 0, p + i,
+                                 p / 20 % 3 == 0             ? -1
+                                 : i % (p / 20 % 3 * 7) == 3 ? n_logit++
+                                                             : -1};
+        hone_forward_run(x.f, rows, take, &view, 1, some, NULL, NULL, NULL);
+        for (uint32_t i = 0; i < take; i++)
+            if (rows[i].logit_row >= 0)
+                assert_memory_equal(some + (size_t)rows[i].logit_row * vocab, all + (size_t)(p + i) * vocab,
+                                    vocab * sizeof(float));
+    }
+    machine_close(&x);
+    hone_pool_close(pool);
+    hone_adapter_free(adapter);
+    free(all);
+    free(some);
+}
+
+static void rows_without_logits_change_no_bit(void **state) {
+    (void)state;
+    for_each(logits_of_some);
 }
 
 static void a_naive_decoder_agrees(void **state) {
@@ -372,6 +416,7 @@ int main(void) {
         cmocka_unit_test(a_naive_decoder_agrees),
         cmocka_unit_test(chunks_and_threads_change_no_bit),
         cmocka_unit_test(company_changes_no_bit),
+        cmocka_unit_test(rows_without_logits_change_no_bit),
         cmocka_unit_test(the_tape_and_the_head_change_no_bit),
         cmocka_unit_test(dropout_is_a_function_of_its_coordinates),
         cmocka_unit_test(what_it_does_not_compute_is_refused),

@@ -75,7 +75,10 @@ int main(int argc, char **argv) {
     w.position = (const uint32_t *)at;
     w.n_position = n_position;
     w.adapter = adapter;
-    w.kv_type = !kv ? hone_kv_type_for(precision) : strcmp(kv, "f32") ? HONE_KV_BF16 : HONE_KV_F32;
+    w.kv_type = !kv                   ? hone_kv_type_for(precision)
+                : !strcmp(kv, "f32")  ? HONE_KV_F32
+                : !strcmp(kv, "int8") ? HONE_KV_INT8
+                                      : HONE_KV_BF16;
     float *logits = hone_zalloc(n_position ? n_position : 1, (size_t)v * sizeof(float));
     int32_t *greedy = hone_zalloc(w.n_greedy + 1, sizeof(*greedy));
     if (!logits || !greedy || hone_inspect_logits(model, pool, &w, logits, greedy, &err) != HONE_OK) return die(&err);

@@ -16,6 +16,9 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* Panels that all rows of a call pass by in turn: a part of the second cache. */
+#define PANEL_GROUP_BYTES (160u << 10)
+
 /* ---- Activations ------------------------------------------------------------------------------------------------ */
 
 /* The largest magnitude of a block by its bits, so that NaN is the largest of all. */
@@ -393,22 +396,23 @@ static tile_function *const functions[HONE_DTYPE_COUNT] = {
 /* ---- Ranges -------------------------------------------------------------------------------------------------------
  */
 
-/* Rows go in blocks whose activations stay in the second cache while the panels pass by. */
+/* A tile meets all panels of a group, which stay in the second cache, before the next tile does: the outputs of a row
+ * are written side by side, and where a tile stays in the first cache only panels pass by. */
 void avx512_linear_int8(const hone_weight *w, const void *act, uint32_t m, float *y, size_t ldy, uint32_t n0,
                         uint32_t n1) {
     tile_shape shape;
     if (!tile_shape_of(w->dtype, w->precision, w->k, &shape)) return;
+    tile_function *const function = functions[w->dtype];
     const size_t tile_bytes = tile_act_tile_bytes(ACT_INT8, shape.n_step);
-    const uint32_t rows = tile_rows_at_once(shape.n_step * sizeof(act_block));
-    for (uint32_t i0 = 0; i0 < m; i0 += rows) {
-        const uint32_t i1 = m - i0 < rows ? m : i0 + rows;
-        for (uint32_t n = n0; n < n1; n += HONE_PANEL) {
-            const uint8_t *panel = (const uint8_t *)w->data + n / HONE_PANEL * shape.panel_bytes;
-            const __mmask16 mask = first(n1 - n);
-            for (uint32_t i = i0; i < i1; i += TILE_ROWS)
-                functions[w->dtype](panel, shape.n_step,
-                                    (const void *)((const uint8_t *)act + i / TILE_ROWS * tile_bytes),
-                                    i1 - i < TILE_ROWS ? i1 - i : TILE_ROWS, y + ldy * i + n, ldy, mask);
+    const uint32_t group = HONE_PANEL * (1u + (uint32_t)(PANEL_GROUP_BYTES / shape.panel_bytes));
+    for (uint32_t from = n0, to; from < n1; from = to) {
+        to = n1 - from < group ? n1 : from + group;
+        for (uint32_t i = 0; i < m; i += TILE_ROWS) {
+            const act_block *tile = (const void *)((const uint8_t *)act + i / TILE_ROWS * tile_bytes);
+            const uint32_t rows = m - i < TILE_ROWS ? m - i : TILE_ROWS;
+            for (uint32_t n = from; n < to; n += HONE_PANEL)
+                function((const uint8_t *)w->data + n / HONE_PANEL * shape.panel_bytes, shape.n_step, tile, rows,
+                         y + ldy * i + n, ldy, first(n1 - n));
         }
     }
 }

@@ -4,8 +4,11 @@
  *                  [--precision serving|f32] [--step-rows 512] [--kv-type int8]
  *
  * pp: one prompt of random tokens, one logit row wanted.  tg: B sequences decode from a context of `prompt` tokens (one
- * for B = 1, 128 otherwise), greedy choice included.  The median, least and most of the repeats are printed, and the
- * share of the two cores that others took meanwhile: compare only lines where it is small. */
+ * for B = 1, 128 otherwise), greedy choice included.  of_peak: operations of the products (two for each weight and
+ * token that meets it) beside the machine's limit for the arithmetic of the first layer's weights; of_read: the bytes
+ * of all weights for each step of one stream beside what plain reading reaches.  The limits are the better of two
+ * measurements, before and after.  The median, least and most of the repeats are printed, and the share of the two
+ * cores that others took meanwhile: compare only lines where it is small. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +20,7 @@
 #include "engine/engine.h"
 #include "engine/inspect.h"
 #include "engine/sample.h"
+#include "kernel/probe.h"
 
 #define MAX_REPEATS 32
 #define MAX_PROMPT 4096
@@ -68,6 +72,35 @@ static int by_value(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
+/* What the pass does for a prompt token, for a token that gets logits as well, and what it reads for one step. */
+typedef struct {
+    double prompt_ops, token_ops, step_bytes, peak, read;
+} work;
+
+static work work_of(const hone_model *m) {
+    work w = {0};
+    for (uint32_t l = 0; l < m->arch.n_layer; l++)
+        for (uint32_t i = 0; i < HONE_MOD_COUNT; i++) {
+            w.prompt_ops += 2.0 * m->layer[l].linear[i].w.n * m->layer[l].linear[i].w.k;
+            w.step_bytes += (double)m->layer[l].linear[i].w.bytes;
+        }
+    w.token_ops = w.prompt_ops + 2.0 * m->head.w.n * m->head.w.k;
+    w.step_bytes += (double)m->head.w.bytes;
+    return w;
+}
+
+static void measure_limits(const hone_model *m, hone_pool *pool, work *w) {
+    hone_kernel_limits x;
+    hone_kernels_limits(m->kernels, pool, &x);
+    const hone_weight *first = &m->layer[0].linear[HONE_MOD_Q].w;
+    double peak = first->dtype == HONE_BF16 ? x.bf16 : first->dtype >= HONE_Q4_0 ? x.int8 : x.f32;
+    if (m->precision == HONE_PRECISION_F32 || peak <= 0) peak = x.f32;
+    if (peak > w->peak) w->peak = peak;
+    if (x.read > w->read) w->read = x.read;
+}
+
+static double pp_speed, one_speed, batch_speed; /* tokens a second, for the shares at the end */
+
 /* tokens: of all repeats; per own CPU second they tell more than per second where others use the machine. */
 static void line(const char *test, double *speed, uint32_t n, double foreign, double tokens) {
     qsort(speed, n, sizeof(*speed), by_value);
@@ -118,6 +151,7 @@ static bool run_prefill(hone_engine *e, const options *o, uint32_t vocab) {
     char name[32];
     snprintf(name, sizeof(name), "pp%u", o->pp);
     line(name, speed, o->repeats, foreign, (double)o->pp * o->repeats);
+    pp_speed = speed[o->repeats / 2];
     return true;
 }
 
@@ -142,6 +176,7 @@ static bool run_decode(hone_engine *e, const options *o, uint32_t batch, uint32_
     char name[32];
     snprintf(name, sizeof(name), "tg%u B=%u", o->tg, batch);
     line(name, speed, repeats, foreign, (double)batch * o->tg * repeats);
+    *(batch == 1 ? &one_speed : &batch_speed) = speed[repeats / 2];
     return true;
 }
 
@@ -182,6 +217,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     hone_error err = {0};
+    work w = {0};
     hone_pool *pool = NULL;
     hone_model *model = NULL;
     hone_engine *e = NULL;
@@ -196,6 +232,8 @@ int main(int argc, char **argv) {
     if (done) {
         printf("{\"model\": \"%s\", \"kernels\": \"%s\", \"threads\": %u, \"load_s\": %.2f}\n", o.model,
                model->kernels->name, hone_pool_threads(pool), hone_clock_seconds() - from);
+        w = work_of(model);
+        measure_limits(model, pool, &w);
         done = run_prefill(e, &o, model->arch.vocab);
     } else {
         fprintf(stderr, "engine_bench: %s\n", err.message);
@@ -206,6 +244,13 @@ int main(int argc, char **argv) {
         if (end == at || batch == 0 || batch > 64) break;
         done = run_decode(e, &o, batch, model->arch.vocab);
         at = *end ? end + 1 : end;
+    }
+    if (done) {
+        measure_limits(model, pool, &w);
+        printf("{\"peak_gop_s\": %.1f, \"read_gb_s\": %.1f, \"pp_of_peak\": %.3f, \"batch_of_peak\": %.3f, "
+               "\"one_stream_gb_s\": %.1f, \"one_stream_of_read\": %.3f}\n",
+               w.peak * 1e-9, w.read * 1e-9, pp_speed * w.prompt_ops / w.peak, batch_speed * w.token_ops / w.peak,
+               one_speed * w.step_bytes * 1e-9, one_speed * w.step_bytes / w.read);
     }
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);

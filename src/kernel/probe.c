@@ -15,7 +15,7 @@
 #include "kernel/sample.h"
 #include "kernel/sets.h"
 
-enum { READ_BYTES = 96 << 20, ROUNDS = 20000, N_MAX = 1536, K_MAX = 1536, M_MAX = 512 };
+enum { READ_BYTES = 192 << 20, ROUNDS = 20000, N_MAX = 1536, K_MAX = 1536, M_MAX = 512 };
 static const double SLICE = 0.02;
 
 typedef double peak_function(peak_kind kind, const void *p, size_t bytes, uint32_t rounds);
@@ -79,7 +79,7 @@ static void peak_task(void *arg, uint32_t task, uint32_t thread) {
 
 /* Arithmetic is measured on one thread, in runs short enough to fall between other work, and multiplied: cores do not
  * share their units.  Memory is shared: the better of one thread and all. */
-static void limits(probe *p, const uint8_t *memory) {
+static void measure_limits(probe *p, const uint8_t *memory) {
     static const char *const names[] = {"memory", "f32", "bf16", "int8"};
     static const char *const units[] = {"GB/s", "GFLOP/s", "GFLOP/s", "GOP/s"};
     for (int kind = 0; kind < PEAK_COUNT; kind++) {
@@ -94,6 +94,32 @@ static void limits(probe *p, const uint8_t *memory) {
         }
         if (job.done > 0) put(p, "limit", names[kind], p->limit[kind], units[kind], 0);
     }
+}
+
+static probe begin_probe(const hone_kernels *set, hone_pool *pool) {
+    return (probe){.set = set,
+                   .pool = pool,
+                   .n_threads = hone_pool_threads(pool),
+                   .peak = set == &kernel_amx      ? amx_peak
+                           : set == &kernel_avx512 ? avx512_peak
+                           : set == &kernel_avx2   ? avx2_peak
+                                                   : ref_peak,
+                   .state = 1};
+}
+
+static bool limits(probe *p) {
+    uint8_t *memory = hone_alloc_aligned(1, READ_BYTES);
+    for (size_t i = 0; memory && i < READ_BYTES; i += 64) memory[i] = (uint8_t)i;
+    measure_limits(p, memory);
+    const bool ready = memory != NULL;
+    hone_free(memory);
+    return ready;
+}
+
+void hone_kernels_limits(const hone_kernels *set, hone_pool *pool, hone_kernel_limits *out) {
+    probe p = begin_probe(set, pool);
+    (void)limits(&p);
+    *out = (hone_kernel_limits){p.limit[PEAK_READ], p.limit[PEAK_F32], p.limit[PEAK_BF16], p.limit[PEAK_INT8]};
 }
 
 /* ---- Products
@@ -411,21 +437,10 @@ static bool rows_of(probe *p) {
 
 hone_status hone_kernels_probe(const hone_kernels *set, hone_pool *pool, hone_kernel_figure *figures, uint32_t capacity,
                                uint32_t *n, hone_error *err) {
-    probe p = {.set = set,
-               .pool = pool,
-               .n_threads = hone_pool_threads(pool),
-               .figures = figures,
-               .capacity = capacity,
-               .state = 1};
-    p.peak = set == &kernel_amx      ? amx_peak
-             : set == &kernel_avx512 ? avx512_peak
-             : set == &kernel_avx2   ? avx2_peak
-                                     : ref_peak;
-    uint8_t *memory = hone_alloc_aligned(1, READ_BYTES);
-    for (size_t i = 0; memory && i < READ_BYTES; i += 64) memory[i] = (uint8_t)i;
-    limits(&p, memory);
-    bool ready = memory != NULL;
-    hone_free(memory);
+    probe p = begin_probe(set, pool);
+    p.figures = figures;
+    p.capacity = capacity;
+    bool ready = limits(&p);
     for (int t = 0; t < HONE_DTYPE_COUNT; t++) ready = products_of(&p, (hone_dtype)t) && ready;
     for (int precision = 0; precision < 2; precision++) ready = backward_of(&p, (hone_precision)precision) && ready;
     for (int t = 0; t < HONE_KV_TYPE_COUNT; t++) ready = attention_of(&p, (hone_kv_type)t) && ready;

@@ -311,9 +311,9 @@ INLINE void panel_rows(const format f, const int n, const uint8_t *panel, uint32
     for (uint32_t step = 0; step < n_step; step++) {
         weights w;
         load_weights(f, panel, &w);
-        if (n <= 4) /* few rows: memory is the limit, ask for it early */
 #pragma GCC unroll 10
-            for (size_t b = 0; b < step_bytes; b += 64) _mm_prefetch((const char *)panel + 2560 + b, _MM_HINT_T0);
+        for (size_t b = 0; b < step_bytes; b += 64) /* from memory or the second cache: ask for it early */
+            _mm_prefetch((const char *)panel + 2560 + b, _MM_HINT_T0);
         /* A row without a fine part among others that have one adds zeros: its bits are those it has alone. */
         const uint32_t with_fine = (uint32_t)fine_rows[step] >> r0;
         if (n < 4) {

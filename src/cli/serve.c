@@ -26,9 +26,10 @@ typedef struct {
     char *listen, *precision, *kv_type, *organization;
     char **model;
     unsigned model_count;
-    uint32_t threads, copies, max_sequences, max_step_rows, max_length, max_waiting, max_wait, timeout, stall;
+    uint32_t threads, copies, max_sequences, max_step_rows, max_length, max_waiting, max_wait, timeout, stall,
+        pin_percent;
     uint64_t kv_mb, adapter_mb, max_waiting_tokens;
-    bool require_key;
+    bool require_key, no_prefix;
 } file_config;
 
 static const cyaml_schema_value_t name_schema = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 1, 4096)};
@@ -53,6 +54,8 @@ static const cyaml_schema_field_t config_fields[] = {
     NUMBER("stall", stall),
     NUMBER("kv-mb", kv_mb),
     NUMBER("adapter-mb", adapter_mb),
+    NUMBER("pin-percent", pin_percent),
+    CYAML_FIELD_BOOL("no-prefix", CYAML_FLAG_OPTIONAL, file_config, no_prefix),
     CYAML_FIELD_BOOL("require-key", CYAML_FLAG_OPTIONAL, file_config, require_key),
     CYAML_FIELD_END,
 };
@@ -232,6 +235,8 @@ static int run(const cli_args *args) {
     if (given->max_sequences) c.engine.max_sequences = given->max_sequences;
     c.engine.max_step_rows = given->max_step_rows;
     c.engine.max_length = given->max_length;
+    c.engine.pin_percent = given->pin_percent;
+    c.engine.no_prefix = given->no_prefix || cli_has(args, "no-prefix");
     char address[256];
     uint16_t port;
     int rc = CLI_USAGE;
@@ -253,7 +258,8 @@ static int run(const cli_args *args) {
         !cli_u32(args, "max-sequences", 1, 4096, &c.engine.max_sequences) ||
         !cli_u32(args, "max-step-rows", 1, 65536, &c.engine.max_step_rows) ||
         !cli_u32(args, "max-length", 1, 1u << 24, &c.engine.max_length) ||
-        !cli_uint(args, "kv-mb", 1, 1u << 24, &kv_mb) || !cli_uint(args, "adapter-mb", 1, 1u << 24, &adapter_mb))
+        !cli_u32(args, "pin-percent", 1, 90, &c.engine.pin_percent) || !cli_uint(args, "kv-mb", 1, 1u << 24, &kv_mb) ||
+        !cli_uint(args, "adapter-mb", 1, 1u << 24, &adapter_mb))
         goto done;
     if (max_wait > MAX_SECONDS || timeout > MAX_SECONDS || stall > MAX_SECONDS) {
         cli_usage(args, "max-wait, timeout and stall are at most %u seconds", MAX_SECONDS);
@@ -312,6 +318,8 @@ static const cli_option options[] = {
     {"stall", "SECONDS", "after which a copy that makes no step is started again (60)"},
     {"kv-mb", "N", "memory for keys and values of one copy"},
     {"adapter-mb", "N", "memory for resident adapters of one copy"},
+    {"pin-percent", "N", "of kv-mb, what prefixes asked to stay may hold (25)"},
+    {"no-prefix", NULL, "compute every prompt whole: no prefix is kept for later requests"},
     {"organization", "NAME", "third part of ft: names (org)"},
     {"require-key", NULL, "ask for an API key on loopback too"},
     {NULL, NULL, NULL},

@@ -453,6 +453,50 @@ static void short_prompts_pass_a_long_one_that_still_ends(void **state) {
     rig_close(&r);
 }
 
+/* aLoRA: what stands before the invocation tokens is the base's, and is shared as such. */
+static hone_adapter *invoked(uint32_t rank, uint64_t seed) {
+    hone_adapter *a = tiny_adapter(model, rank, seed);
+    a->invocation = hone_zalloc(2, sizeof(int32_t));
+    a->invocation[0] = 7;
+    a->invocation[1] = 8;
+    a->n_invocation = 2;
+    return a;
+}
+
+static void a_prefix_before_the_invocation_is_the_bases(void **state) {
+    (void)state;
+    static rig r;
+    int32_t prompt[170];
+    tiny_tokens(prompt, 170, model->arch.vocab, 5);
+    prompt[105] = 7;
+    prompt[106] = 8;
+    const char *const adapter[] = {"late", NULL, "later", "late", "one", NULL, "later"};
+    answer warm[7];
+    const hone_engine_config cfg = {.max_sequences = 8, .max_step_rows = 64}, plainly = {.no_prefix = true};
+    for (uint32_t way = 0; way < 3; way++) { /* one after the other, all at once, without a tree */
+        rig_open(&r, way < 2 ? cfg : plainly, 2, 128);
+        assert_int_equal(hone_engine_add_adapter(r.e, "late", invoked(5, 20), NULL), HONE_OK);
+        assert_int_equal(hone_engine_add_adapter(r.e, "later", invoked(3, 21), NULL), HONE_OK);
+        for (uint32_t i = 0; i < 7; i++) {
+            hone_engine_request q = plain(i, prompt, 170, 10);
+            q.adapter = adapter[i];
+            submit(&r, &q);
+            if (way != 1) run(&r);
+        }
+        run(&r);
+        for (uint32_t i = 0; i < 7; i++) {
+            if (way) must_equal(&r.a.of[i], &warm[i], i, way == 1 ? "at once" : "without a tree");
+            warm[i] = r.a.of[i];
+        }
+        if (way == 0) { /* 96 positions lie in whole pages before the invocation */
+            const uint32_t found[] = {0, 96, 96, 160, 0, 160, 160};
+            for (uint32_t i = 0; i < 7; i++) assert_int_equal(warm[i].n_cached, found[i]);
+        }
+        if (way == 1) assert_true(warm[1].n_cached == 96 && warm[2].n_cached == 96 && warm[4].n_cached == 0);
+        rig_close(&r);
+    }
+}
+
 /* Dynamic NTK: keys depend on how long the sequence may become. */
 static void position_tables_are_part_of_the_key(void **state) {
     (void)state;
@@ -498,6 +542,7 @@ int main(void) {
         cmocka_unit_test(pinned_prefixes_outlive_the_pressure),
         cmocka_unit_test(a_better_class_takes_the_place_of_a_lower_one),
         cmocka_unit_test(short_prompts_pass_a_long_one_that_still_ends),
+        cmocka_unit_test(a_prefix_before_the_invocation_is_the_bases),
         cmocka_unit_test(position_tables_are_part_of_the_key),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -68,6 +68,7 @@ static void keep(mask_walk *w, uint32_t state) {
 static bool enter(hone_regular *r, uint32_t id, mask_frame *f) {
     if (!(r->node[id].flags & RX_PRUNED) && !hone_rx_arcs(r, id)) return false;
     const rx_node *n = &r->node[id];
+    f->id = id;
     f->row = NULL;
     f->target = HONE_RX_NONE;
     f->lo = f->span = 0;
@@ -113,15 +114,25 @@ static int cover(hone_regular *r, uint32_t id, uint32_t lo, uint32_t hi, rx_ids 
 /* Whether every plain character may come next in id; where they lead, onto out. */
 static int plain_step(hone_regular *r, uint32_t id, rx_ids *out, rx_ids *tmp) {
     static const uint8_t ascii[3][2] = {{0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0x7F}};
-    static const uint8_t lead[8][4] = {/* first byte, second byte; then continuation bytes */
-                                       {0xC2, 0xDF, 0x80, 0xBF}, {0xE0, 0xE0, 0xA0, 0xBF}, {0xE1, 0xEC, 0x80, 0xBF},
-                                       {0xED, 0xED, 0x80, 0x9F}, {0xEE, 0xEF, 0x80, 0xBF}, {0xF0, 0xF0, 0x90, 0xBF},
-                                       {0xF1, 0xF3, 0x80, 0xBF}, {0xF4, 0xF4, 0x80, 0x8F}};
+    /* First, second and third byte; then continuation bytes.  U+2028 and U+2029 (E2 80 A8, A9) are left out: the dot of
+     * patterns leaves them out. */
+    static const uint8_t lead[12][6] = {{0xC2, 0xDF, 0x80, 0xBF},
+                                        {0xE0, 0xE0, 0xA0, 0xBF, 0x80, 0xBF},
+                                        {0xE1, 0xE1, 0x80, 0xBF, 0x80, 0xBF},
+                                        {0xE2, 0xE2, 0x80, 0x80, 0x80, 0xA7},
+                                        {0xE2, 0xE2, 0x80, 0x80, 0xAA, 0xBF},
+                                        {0xE2, 0xE2, 0x81, 0xBF, 0x80, 0xBF},
+                                        {0xE3, 0xEC, 0x80, 0xBF, 0x80, 0xBF},
+                                        {0xED, 0xED, 0x80, 0x9F, 0x80, 0xBF},
+                                        {0xEE, 0xEF, 0x80, 0xBF, 0x80, 0xBF},
+                                        {0xF0, 0xF0, 0x90, 0xBF, 0x80, 0xBF},
+                                        {0xF1, 0xF3, 0x80, 0xBF, 0x80, 0xBF},
+                                        {0xF4, 0xF4, 0x80, 0x8F, 0x80, 0xBF}};
     for (int i = 0; i < 3; i++) {
         const int ok = cover(r, id, ascii[i][0], ascii[i][1], out);
         if (ok <= 0) return ok;
     }
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 12; i++) {
         const uint32_t rest = lead[i][0] < 0xE0 ? 1 : lead[i][0] < 0xF0 ? 2 : 3;
         size_t begin = tmp->n = 0;
         int ok = cover(r, id, lead[i][0], lead[i][1], tmp);
@@ -129,7 +140,7 @@ static int plain_step(hone_regular *r, uint32_t id, rx_ids *out, rx_ids *tmp) {
         for (uint32_t c = 0; c < rest; c++) {
             const size_t end = tmp->n;
             for (size_t k = begin; k < end; k++) {
-                const uint32_t lo = c ? 0x80 : lead[i][2], hi = c ? 0xBF : lead[i][3];
+                const uint32_t lo = c > 1 ? 0x80 : lead[i][2 + 2 * c], hi = c > 1 ? 0xBF : lead[i][3 + 2 * c];
                 ok = cover(r, tmp->id[k], lo, hi, c + 1 == rest ? out : tmp);
                 if (ok <= 0) return ok;
             }
@@ -296,7 +307,12 @@ static bool walk(mask_walk *w, const voc_trie *t, uint32_t i, uint32_t end) {
             continue;
         }
         if (n->token != VOC_NONE) allow(w, n->token);
-        if (n->skip > i + 1 && !enter(r, state, &frame[n->depth])) return false;
+        if (n->skip > i + 1) { /* most steps of free text stay where they are */
+            if (state == frame[n->depth - 1].id)
+                frame[n->depth] = frame[n->depth - 1];
+            else if (!enter(r, state, &frame[n->depth]))
+                return false;
+        }
         i++;
     }
     w->visited += visited;
@@ -346,8 +362,12 @@ static bool walk_head(mask_walk *w, const voc_trie *t, uint32_t head, uint32_t k
             }
             if (n->token != VOC_NONE) allow(w, n->token);
             if (n->skip > i + 1) {
-                if (!enter(r, state, &frame[n->depth])) return false;
-                frame[n->depth].nullable = rx_nullable(r, state);
+                if (state == above->id)
+                    frame[n->depth] = *above;
+                else {
+                    if (!enter(r, state, &frame[n->depth])) return false;
+                    frame[n->depth].nullable = rx_nullable(r, state);
+                }
             }
             i++;
         }

@@ -8,6 +8,7 @@
 /* Where a walk stands at one depth: the arcs of a state, ready to be stepped through. */
 typedef struct {
     const uint32_t *row; /* [256] targets; NULL: one arc at most */
+    uint32_t id;         /* the state */
     uint32_t target;
     uint8_t lo, span;
     bool nullable;

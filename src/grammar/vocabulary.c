@@ -68,7 +68,7 @@ static uint32_t plain_chars(const uint8_t *text, uint32_t n, uint32_t *next) {
         uint32_t code;
         if (text[i] < 0x20 || text[i] == '"' || text[i] == '\\') break;
         const size_t k = hone_utf8_decode((const char *)text + i, n - i, &code);
-        if (k == 0) break;
+        if (k == 0 || code == 0x2028 || code == 0x2029) break;
         i += (uint32_t)k;
         chars++;
     }

@@ -20,7 +20,8 @@ typedef struct {
     uint32_t root[256]; /* the child of the root for a byte, VOC_NONE where none */
 } voc_trie;
 
-/* Slices: tokens of plain characters alone (well-formed UTF-8 without quote, backslash and control characters), at most
+/* Slices: tokens of plain characters alone (well-formed UTF-8 without quote, backslash, control
+ * characters and U+2028, U+2029), at most
  * so many of them.  Where a state lets such runs pass, the slice's mask is copied and only the others are walked. */
 #define VOC_SLICES 4
 #define VOC_COUNTS 97 /* plain tokens are also known by their exact count of characters, up to 96 */

@@ -104,7 +104,7 @@ class Soak:
         for i in range(self.a.adapters):
             self.hone("pull", self.adapter_folder(i), "--base", "base", "--as", f"a{i}")
             self.names.append(f"a{i}")
-        self.version = {n: json.loads(self.hone("show", n, "--json")).get("version", n) for n in self.names}
+        self.version = {n: json.loads(self.hone("show", n, "--json"))["version"] for n in self.names}
         self.process = subprocess.Popen([self.a.hone, "serve", "--home", self.home, "--listen", "127.0.0.1:0", "--model", "base", "--max-sequences", "16"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         import re, threading
         self.port = None
@@ -150,7 +150,7 @@ class Soak:
             elif not live:
                 self.check(i, (model, text))
             else:  # the text of the version that answered
-                name = next((n for n, v in self.version.items() if model in (n, v)), None)
+                name = next((n for n, v in self.version.items() if model == v), None)
                 j = next((j for j, r in enumerate(self.requests) if dict(r, model="") == dict(body, model="") and r["model"] == name), None)
                 if j is None or text != self.expected[j]:
                     self.faults.append(f"live answered as {model} ({name}): {text!r}")

@@ -23,17 +23,6 @@ static hone_status check(const char *folder, const hone_resolved *base, hone_err
     return status;
 }
 
-static hone_status check_name(hone_store *store, const char *name, hone_error *err) {
-    hone_rec_model model;
-    const size_t n = strlen(name);
-    if (n < 1 || n > 64 || strncmp(name, "ft:", 3) == 0 ||
-        strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") != n)
-        return hone_fail(err, HONE_ERR_ARG, "'%s' cannot be a name here: up to 64 of A-Z a-z 0-9 . _ -", name);
-    if (hone_store_model_get(store, name, &model, NULL) != HONE_OK) return HONE_OK;
-    hone_rec_model_free(&model);
-    return hone_fail(err, HONE_ERR_EXISTS, "'%s' is a base here already", name);
-}
-
 static hone_status keep(hone_store *store, const char *folder, const char *file, char digest[HONE_DIGEST_TEXT],
                         uint64_t *bytes, hone_error *err) {
     char *path = hone_path_join(folder, file);
@@ -53,7 +42,7 @@ hone_status hone_adopt_adapter(hone_store *store, const char *folder, const char
     if (base.tensors_path)
         status = hone_fail(err, HONE_ERR_ARG, "'%s' is an adapter itself: --base names what it stands on, %s",
                            base_name, base.base);
-    if (status == HONE_OK && name) status = check_name(store, name, err);
+    if (status == HONE_OK && name) status = hone_registry_check_alias(store, name, err);
     if (status == HONE_OK) status = check(folder, &base, err);
     if (status == HONE_OK) status = keep(store, folder, "adapter_config.json", config, NULL, err);
     if (status == HONE_OK) status = keep(store, folder, "adapter_model.safetensors", weights, &bytes, err);
@@ -69,10 +58,7 @@ hone_status hone_adopt_adapter(hone_store *store, const char *folder, const char
                                           .created_at = hone_clock_unix()};
         status = hone_store_version_add(store, &version, err);
     }
-    if (status == HONE_OK && name) {
-        const hone_rec_alias alias = {.name = name, .target = id, .created_at = hone_clock_unix()};
-        status = hone_store_alias_put(store, &alias, err);
-    }
+    if (status == HONE_OK && name) status = hone_registry_point(store, name, id, err);
     hone_resolved_free(&base);
     return status;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #define ALIAS_DEPTH 8
@@ -142,5 +143,30 @@ hone_status hone_registry_resolve(hone_store *store, const char *name, bool path
     }
     hone_free(target);
     hone_resolved_free(out);
+    return status;
+}
+
+/* ---- aliases ---- */
+
+hone_status hone_registry_check_alias(hone_store *store, const char *name, hone_error *err) {
+    hone_rec_model model;
+    const size_t n = strlen(name);
+    if (n < 1 || n > 64 || strncmp(name, "ft:", 3) == 0 ||
+        strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") != n)
+        return hone_fail(err, HONE_ERR_ARG, "'%.80s' cannot be a name here: up to 64 of A-Z a-z 0-9 . _ -", name);
+    if (hone_store_model_get(store, name, &model, NULL) != HONE_OK) return HONE_OK;
+    hone_rec_model_free(&model);
+    return hone_fail(err, HONE_ERR_EXISTS, "'%s' is a base here already", name);
+}
+
+hone_status hone_registry_point(hone_store *store, const char *name, const char *target, hone_error *err) {
+    hone_resolved where;
+    hone_status status = hone_registry_check_alias(store, name, err);
+    if (status == HONE_OK) status = hone_registry_resolve(store, target, false, &where, err);
+    if (status != HONE_OK) return status;
+    /* What resolved is a version or a base, so storing that and not the name leaves no way around in a circle. */
+    const hone_rec_alias alias = {.name = name, .target = where.version, .created_at = hone_clock_unix()};
+    status = hone_store_alias_put(store, &alias, err);
+    hone_resolved_free(&where);
     return status;
 }

@@ -25,4 +25,11 @@ typedef struct {
 hone_status hone_registry_resolve(hone_store *store, const char *name, bool paths, hone_resolved *out, hone_error *err);
 void hone_resolved_free(hone_resolved *r); /* back to {0} */
 
+/* Whether name may be an alias: up to 64 of A-Z a-z 0-9 . _ -, and no base's.  HONE_ERR_ARG, HONE_ERR_EXISTS. */
+hone_status hone_registry_check_alias(hone_store *store, const char *name, hone_error *err);
+
+/* From the next request on name stands for target, which must resolve and not through name itself.  Requests that run
+ * keep what they resolved. */
+hone_status hone_registry_point(hone_store *store, const char *name, const char *target, hone_error *err);
+
 #endif

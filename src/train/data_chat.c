@@ -2,6 +2,7 @@
  * Order: checking messages, the form that templates take, spans to sequences, one row. */
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "model/chat.h"
 #include "train/data_parts.h"
@@ -87,7 +88,29 @@ static json_t *joined(const json_t *parts) {
     return s;
 }
 
-/* A copy as the server hands it on: parts joined, no weights, null members dropped (templates ask `is defined`). */
+/* Arguments of calls that are JSON text, as OpenAI writes them, become objects, as the server hands them on. */
+static bool calls_as_objects(json_t *message) {
+    json_t *call;
+    size_t k;
+    json_array_foreach(json_object_get(message, "tool_calls"), k, call) {
+        json_t *function = json_object_get(call, "function");
+        const json_t *arguments = json_object_get(function, "arguments");
+        hone_error err = {0};
+        json_t *object = json_is_string(arguments)
+                             ? hone_json_parse(json_string_value(arguments), json_string_length(arguments), &err)
+                             : NULL;
+        if (err.code == HONE_ERR_NOMEM) return false;
+        if (json_is_object(object) && json_object_set(function, "arguments", object) != 0) {
+            json_decref(object);
+            return false;
+        }
+        json_decref(object);
+    }
+    return true;
+}
+
+/* A copy as the server hands it on: parts joined, no weights, null members dropped (templates ask `is defined`),
+ * arguments of calls as objects. */
 static json_t *served_form(const json_t *messages) {
     json_t *copy = json_deep_copy(messages), *m, *value;
     size_t i;
@@ -95,7 +118,8 @@ static json_t *served_form(const json_t *messages) {
     void *next;
     json_array_foreach(copy, i, m) {
         json_t *content = json_object_get(m, "content");
-        if (json_is_array(content) && json_object_set_new(m, "content", joined(content)) != 0) {
+        if ((json_is_array(content) && json_object_set_new(m, "content", joined(content)) != 0) ||
+            !calls_as_objects(m)) {
             json_decref(copy);
             return NULL;
         }

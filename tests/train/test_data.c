@@ -140,6 +140,28 @@ static void test_assistants_are_trained_with_their_end_of_turn(void **state) {
     hone_data_free(&data);
 }
 
+/* Calls are trained as they are served: arguments that OpenAI writes as JSON text are an object to the template. */
+static void test_calls_are_objects(void **state) {
+    (void)state;
+    static const char source[] = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] or '' }}{% for c "
+                                 "in m.tool_calls or [] %}{{ "
+                                 "c.function.arguments | tojson }}{% endfor %}<|im_end|>\n{% endfor %}"
+                                 "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    hone_template *t;
+    assert_int_equal(hone_template_compile(&t, source, strlen(source), NULL), HONE_OK);
+    hone_data_rules r = rules();
+    r.template = t;
+    hone_train_data data;
+    parse_ok(&data,
+             "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":null,"
+             "\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":"
+             "\"{\\\"a\\\":1}\"}}]}]}",
+             &r);
+    shown_is(&data.row[0], "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n[{\"a\": 1}<|im_end|>]");
+    hone_data_free(&data);
+    hone_template_free(t);
+}
+
 /* The prompt of each trained message is, token for token, what serving asks with. */
 static void test_the_served_prompt_begins_the_row(void **state) {
     (void)state;
@@ -343,6 +365,7 @@ static void test_every_failed_allocation_is_survived(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_assistants_are_trained_with_their_end_of_turn),
+        cmocka_unit_test(test_calls_are_objects),
         cmocka_unit_test(test_the_served_prompt_begins_the_row),
         cmocka_unit_test(test_completions_and_tokens),
         cmocka_unit_test(test_templates_that_forget),

@@ -144,7 +144,8 @@ static bool fill_call(api_call *call, const json_t *body, const api_structured *
     if (!api_call_read(call, body, 4) || !api_call_predict(call, body) ||
         !api_reply_source(call->api, call->req, own->dialect, own->think, structured, &own->tools, &call->grammar))
         return false;
-    if (!chat_begin(call)) {
+    /* copies of schemas and messages may have lost parts without a word: nothing may be missing from a constraint */
+    if (!hone_json_memory_ok() || !chat_begin(call)) {
         api_error(call->req, 500, "server_error", NULL, "out_of_memory", "The server is out of memory.");
         return false;
     }
@@ -161,6 +162,7 @@ void api_chat(void *arg, hone_request *req) {
     hone_api *api = arg;
     json_t *body = api_body(req, fields, sizeof(fields) / sizeof(fields[0]));
     if (!body) return;
+    hone_json_memory_reset();
     json_t *messages = NULL;
     api_target target = {0};
     api_structured structured = {0};

@@ -21,6 +21,12 @@ typedef struct {
 
 /* ---- Words ---- */
 
+/* A part that was written by itself: what it lost, the whole has lost. */
+static void drop(hone_buf *part, hone_buf *whole) {
+    if (part->failed) whole->failed = true;
+    hone_buf_free(part);
+}
+
 /* A mark as literals and special tokens. */
 static void add_mark(hone_buf *out, const char *mark) {
     while (*mark) {
@@ -124,7 +130,7 @@ static void add_avoid(hone_buf *out, const char *mark) {
     hone_buf pattern = {0};
     pattern_avoid(&pattern, mark);
     add_regex(out, hone_buf_str(&pattern));
-    hone_buf_free(&pattern);
+    drop(&pattern, out);
 }
 
 /* ---- Arguments ---- */
@@ -205,7 +211,7 @@ static hone_status add_value(writer *w, hone_buf *rule, const json_t *whole, con
             if (i) hone_buf_text(rule, " |");
             hone_buf_char(rule, ' ');
             hone_grammar_source_literal(rule, hone_buf_str(&text), text.n);
-            hone_buf_free(&text);
+            drop(&text, rule);
         }
         hone_buf_text(rule, " )");
         if (json_array_size(list) == 0) status = cannot(w, pointer, "an empty enum");
@@ -291,7 +297,7 @@ static void add_gemma_literal(writer *w, hone_buf *rule, const json_t *v) {
     }
     hone_json_write(v, &text);
     add_literal(rule, hone_buf_str(&text));
-    hone_buf_free(&text);
+    drop(&text, rule);
 }
 
 /* Members i.. of an object, by rules of their own: optional ones may be left out, and commas stand between those that
@@ -319,7 +325,7 @@ static hone_status add_gemma_object(writer *w, hone_buf *rule, const json_t *sch
                             first ? "" : " \",\"", hone_buf_str(&item), base + i + 1);
             if (!required) hone_buf_format(w->out, " | hone-m%u%s", base + i + 1, first ? "-first" : "");
         }
-        hone_buf_free(&item);
+        drop(&item, rule);
         if (status != HONE_OK) return status;
         i++;
     }
@@ -359,7 +365,7 @@ static hone_status add_gemma(writer *w, hone_buf *rule, const json_t *schema, co
         hone_buf item = {0};
         const hone_status status = add_gemma(w, &item, json_object_get(schema, "items"), at, depth + 1);
         hone_buf_format(w->out, "\nhone-i%u ::=%s", number, hone_buf_str(&item));
-        hone_buf_free(&item);
+        drop(&item, rule);
         hone_buf_format(rule, " \"[\" ( hone-i%u ( \",\" hone-i%u )* )? \"]\"", number, number);
         return status;
     } else if (is_type(schema, "object") && json_object_get(schema, "properties")) {
@@ -429,7 +435,7 @@ static hone_status add_body(writer *w, hone_buf *rule, const api_function *f) {
         }
         break;
     }
-    hone_buf_free(&text);
+    drop(&text, rule);
     json_decref(schema);
     return status;
 }
@@ -442,7 +448,7 @@ static hone_status add_calls(writer *w, uint32_t *culprit) {
         hone_buf rule = {0};
         const hone_status status = add_body(w, &rule, &c->function[i]);
         hone_buf_format(w->out, "\nhone-f%u ::=%s", i, hone_buf_str(&rule));
-        hone_buf_free(&rule);
+        drop(&rule, w->out);
         if (culprit) *culprit = i;
         if (status != HONE_OK) return status;
     }
@@ -548,7 +554,7 @@ static void add_content(writer *w) {
             hone_buf pattern = {0};
             pattern_not_begin(&pattern, "{\"name\": \"");
             add_regex(w->out, hone_buf_str(&pattern));
-            hone_buf_free(&pattern);
+            drop(&pattern, w->out);
         } else {
             add_avoid(w->out, d->mark[M_TRIGGER]);
         }
@@ -595,6 +601,7 @@ hone_status api_constraint_source(const api_constraint *c, hone_buf *out, uint32
     if (c->tools != API_TOOLS_FORCED) add_content(&w);
     hone_status status = calls ? add_calls(&w, culprit) : HONE_OK;
     hone_buf_char(out, '\n');
-    if (status == HONE_OK && out->failed) status = hone_fail(err, HONE_ERR_NOMEM, "no memory for a grammar");
+    if (status == HONE_OK && (out->failed || !hone_json_memory_ok()))
+        status = hone_fail(err, HONE_ERR_NOMEM, "no memory for a grammar");
     return status;
 }

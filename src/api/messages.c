@@ -297,7 +297,6 @@ static void adapt_calls(const api_dialect *d, json_t *m) {
 bool api_messages_adapt(const api_dialect *d, const api_tools *tools, json_t *messages) {
     size_t i;
     json_t *m;
-    hone_json_memory_reset();
     name_results(messages);
     if (d->format->short_ids) shorten_ids(messages);
     json_array_foreach(messages, i, m) {

@@ -46,7 +46,8 @@ bool api_reply_source(hone_api *api, hone_request *req, const api_dialect *diale
 /* A checked copy in the form that transformers' templates take; NULL after a 400. */
 json_t *api_messages_read(hone_request *req, const json_t *body);
 
-/* The same messages as the model's template wants calls, their results and the tools.  False: no memory. */
+/* The same messages as the model's template wants calls, their results and the tools.  False: jansson had no memory
+ * since hone_json_memory_reset(). */
 bool api_messages_adapt(const api_dialect *d, const api_tools *tools, json_t *messages);
 
 #endif

@@ -428,7 +428,46 @@ static void test_what_cannot_be_kept(void **state) {
     json_decref(schema);
 }
 
+/* Each allocation fails in turn: an error, or the whole source, never one with something missing. */
+static void test_failed_allocations(void **state) {
+    (void)state;
+    json_t *schema = parameters();
+    const api_function f[2] = {{.name = "get_weather", .parameters = schema, .allowed = true},
+                               {.name = "get_time", .allowed = true}};
+    const char *const families[] = {"hermes", "qwen-coder", "gemma", "mistral-list"};
+    for (int i = 0; i < 4; i++) {
+        api_dialect *d = api_dialect_bind(format(families[i]), "</think>", NULL);
+        const api_constraint c = {.dialect = d,
+                                  .think = API_THINK_MAY,
+                                  .tools = API_TOOLS_AUTO,
+                                  .function = f,
+                                  .n_function = 2,
+                                  .parallel = true};
+        char *whole = source_of(&c);
+        bool done = false;
+        for (int64_t at = 0; !done; at++) {
+            hone_buf out = {0};
+            hone_error err = {0};
+            const int64_t live = hone_mem_live;
+            hone_json_memory_reset();
+            hone_mem_fail_at = at;
+            const hone_status status = api_constraint_source(&c, &out, NULL, &err);
+            done = hone_mem_fail_at >= 0;
+            hone_mem_fail_at = -1;
+            if (status == HONE_OK) assert_string_equal(hone_buf_str(&out), whole);
+            if (done) assert_int_equal(status, HONE_OK);
+            hone_buf_free(&out);
+            assert_int_equal(hone_mem_live, live);
+        }
+        hone_json_memory_reset();
+        hone_free(whole);
+        api_dialect_close(d);
+    }
+    json_decref(schema);
+}
+
 int main(void) {
+    hone_json_init();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forced_calls_of_every_family),
         cmocka_unit_test(test_auto_is_text_then_calls),
@@ -437,6 +476,7 @@ int main(void) {
         cmocka_unit_test(test_special_tokens),
         cmocka_unit_test(test_random_walks_are_calls),
         cmocka_unit_test(test_what_cannot_be_kept),
+        cmocka_unit_test(test_failed_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

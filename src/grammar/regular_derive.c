@@ -6,8 +6,8 @@
  *
  * "Never stuck" rests on two facts.  Without intersections and complements every node but "nothing" matches something,
  * because the builders let nothing swallow what it stands in.  With them, a search for a text decides, and its answer
- * stays with every node it passed.  Tails of concatenations are cleaned of dead parts before a grammar is frozen, so a
- * state can be completed exactly when its head can.
+ * stays with every node it passed.  Terminals are cleaned of dead parts before they enter a grammar: tails and repeated
+ * parts are live, so a state can be completed exactly when its head can.
  *
  * Order: collecting, merging, deriving, liveness, arcs and rows, cleaning, questions of regular.h. */
 #include <string.h>
@@ -236,39 +236,9 @@ bool rx_derive(hone_regular *r, uint32_t id) {
 
 /* ---- Liveness ---- */
 
-/* Live without a search: whether nothing below could be dead. */
-static int live_at_sight(hone_regular *r, uint32_t id) {
-    const rx_node *n = &r->node[id];
-    if (n->kind == RX_KIND_NONE || (n->flags & RX_DEAD)) return 0;
-    if ((n->flags & RX_LIVE) && n->kind != RX_CAT && n->kind != RX_ALT) return 1;
-    if (!(n->flags & RX_LOGIC)) return 1;
-    if (n->flags & RX_LIVE) return 1;
-    return -1;
-}
-
-int rx_live(hone_regular *r, uint32_t id, uint32_t limit) {
-    if (id == HONE_RX_FAIL) return -1;
-    /* The head decides, see above; what stands below a rule is no intersection's part. */
-    while (r->node[id].kind == RX_CAT && (r->node[id].flags & (RX_LOGIC | RX_LIVE)) == RX_LOGIC &&
-           (r->node[id].flags & RX_RULES))
-        id = r->node[id].a;
-    int seen = live_at_sight(r, id);
-    if (seen >= 0) return seen;
-    if (r->node[id].kind == RX_ALT && (r->node[id].flags & RX_RULES)) {
-        const rx_node n = r->node[id];
-        bool unsure = false;
-        for (uint32_t i = 0; i < n.b; i++) {
-            seen = rx_live(r, r->list.id[n.a + i], limit);
-            if (seen > 0) {
-                r->node[id].flags |= RX_LIVE;
-                return 1;
-            }
-            unsure = unsure || seen < 0;
-        }
-        return unsure ? -1 : 0;
-    }
-    /* Depth first through the raw arcs.  path: (node, next arc) pairs. */
-    rx_ids path = {0}, visited = {0};
+/* A depth-first search of an intersection or complement through the raw arcs, for a text or for something known. */
+static int search(hone_regular *r, uint32_t id, uint32_t limit) {
+    rx_ids path = {0}, visited = {0}; /* path: (node, next arc) pairs */
     int answer = -1;
     const uint32_t epoch = ++r->epoch;
     if (!rx_ids_push(r, &path, id) || !rx_ids_push(r, &path, 0) || !rx_ids_push(r, &visited, id)) goto done;
@@ -286,10 +256,13 @@ int rx_live(hone_regular *r, uint32_t id, uint32_t limit) {
         }
         path.id[path.n - 1]++;
         const uint32_t target = r->arc[r->node[at].arc - 1 + i].target;
-        if (r->node[target].mark == epoch) continue;
-        seen = live_at_sight(r, target);
-        if (seen == 0) continue;
-        if (seen > 0) {
+        const rx_node *n = &r->node[target];
+        /* A search inside of this one may take marks away, but then it has ended this one or left its nodes dead. */
+        if (n->mark == epoch || (n->flags & RX_DEAD)) continue;
+        if ((n->kind != RX_AND && n->kind != RX_NOT) || (n->flags & RX_LIVE)) {
+            const int live = rx_live(r, target, limit);
+            if (live < 0) goto done;
+            if (live == 0) continue;
             answer = 1;
             break;
         }
@@ -310,6 +283,28 @@ done:
     r->bytes -= (path.cap + visited.cap) * sizeof(uint32_t);
     hone_free(path.id);
     hone_free(visited.id);
+    return answer;
+}
+
+int rx_live(hone_regular *r, uint32_t id, uint32_t limit) {
+    if (id == HONE_RX_FAIL) return -1;
+    while (r->node[id].kind == RX_CAT && !(r->node[id].flags & RX_DEAD)) id = r->node[id].a; /* tails are clean */
+    const rx_node n = r->node[id];
+    if (n.kind == RX_KIND_NONE || (n.flags & RX_DEAD)) return 0;
+    if (!(n.flags & RX_LOGIC) || (n.flags & RX_LIVE) || n.kind == RX_REPEAT) return 1;
+    if (++r->depth > RX_DEPTH_MAX) {
+        r->depth--;
+        rx_fail(r, HONE_ERR_LIMIT, "expressions are nested too deeply");
+        return -1;
+    }
+    int answer = 0;
+    if (n.kind != RX_ALT)
+        answer = search(r, id, limit);
+    else {
+        for (uint32_t i = 0; answer == 0 && i < n.b; i++) answer = rx_live(r, r->list.id[n.a + i], limit);
+        if (answer >= 0) r->node[id].flags |= answer ? RX_LIVE : RX_DEAD;
+    }
+    r->depth--;
     return answer;
 }
 
@@ -411,7 +406,8 @@ bool hone_rx_is_void(hone_regular *r, hone_rx a, uint32_t limit) {
     if (a == HONE_RX_FAIL) return false;
     const hone_status failed = r->failed;
     const char *why = r->why;
-    const int live = rx_live(r, a, limit);
+    const uint32_t whole = rx_clean(r, a);
+    const int live = whole == HONE_RX_FAIL ? -1 : rx_live(r, whole, limit);
     if (live < 0 && r->failed == HONE_ERR_LIMIT) { /* not known is an answer here */
         r->failed = failed;
         r->why = why;

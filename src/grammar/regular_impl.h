@@ -148,7 +148,7 @@ bool rx_derive(hone_regular *r, uint32_t id);
 bool hone_rx_arcs(hone_regular *r, uint32_t id);
 const uint32_t *hone_rx_row(hone_regular *r, uint32_t id); /* [256] targets, 0 where none; NULL on failure */
 
-/* 1 when id matches something, 0 when not, -1 on failure.  Node by node, as arcs are taken. */
+/* 1 when id matches something, 0 when not, -1 on failure.  For what was cleaned, and what derives from it. */
 int rx_live(hone_regular *r, uint32_t id, uint32_t limit);
 /* The same language without parts that match nothing. */
 uint32_t rx_clean(hone_regular *r, uint32_t id);

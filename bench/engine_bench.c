@@ -1,7 +1,7 @@
 /* engine_bench.c - speed of the engine alone: prefill and decoding on one file, one JSON object a line.
  *
  *     engine_bench --model M.gguf [--threads 2] [--pp 512] [--tg 128] [--batches 1,32] [--repeats 5]
- *                  [--precision serving|f32] [--step-rows 512] [--kv-type int8]
+ *                  [--precision serving|f32] [--step-rows 512] [--kv-type int8] [--drafts on]
  *
  * pp: one prompt of random tokens, one logit row wanted.  tg: B sequences decode from a context of `prompt` tokens (one
  * for B = 1, 128 otherwise), greedy choice included.  of_peak: operations of the products (two for each weight and
@@ -32,6 +32,7 @@ typedef struct {
     const char *batches;
     hone_precision precision;
     bool kv_int8;
+    bool drafts;
 } options;
 
 static double foreign_start, wall_start, own_start, own_spent;
@@ -196,6 +197,8 @@ static bool read_options(int argc, char **argv, options *o) {
             o->repeats = number;
         else if (!strcmp(name, "--step-rows"))
             o->step_rows = number;
+        else if (!strcmp(name, "--drafts"))
+            o->drafts = !strcmp(value, "on");
         else if (!strcmp(name, "--batches"))
             o->batches = value;
         else if (!strcmp(name, "--precision"))
@@ -226,6 +229,7 @@ int main(int argc, char **argv) {
     if (st == HONE_OK) st = hone_model_open(&model, o.model, hone_kernels_best(), o.precision, pool, &err);
     const hone_engine_config cfg = {.max_step_rows = o.step_rows,
                                     .max_sequences = 64,
+                                    .max_draft = o.drafts ? 0 : HONE_NO_DRAFT,
                                     .kv_type = o.kv_int8 ? HONE_KV_INT8 : hone_kv_type_for(o.precision)};
     if (st == HONE_OK) st = hone_engine_open(&e, model, pool, &cfg, &err);
     bool done = st == HONE_OK;

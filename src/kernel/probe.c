@@ -208,6 +208,7 @@ static double arithmetic_limit(const probe *p, const product *j) {
 
 /* y = x W^T: one row with weights from memory, and many rows with weights in the cache. */
 static bool products_of(probe *p, hone_dtype t) {
+    if (p->n == p->capacity) return true; /* no room for what it would find */
     const uint32_t k = 768; /* whole blocks of every format */
     const bool slow = p->set == &kernel_ref;
     size_t row = 0;

@@ -25,13 +25,13 @@ static void test_figures(void **state) {
 /* Short memory is a result, nothing leaks, and what was measured before stands. */
 static void test_short_memory(void **state) {
     (void)state;
-    static hone_kernel_figure figures[128];
+    static hone_kernel_figure figures[24];
     const int64_t live = hone_mem_live;
     for (int64_t fail_at = 3; fail_at < 4; fail_at++) {
         uint32_t n = 0;
         hone_error err;
         hone_mem_fail_at = fail_at;
-        assert_int_equal(hone_kernels_probe(hone_kernels_best(), NULL, figures, 128, &n, &err), HONE_ERR_NOMEM);
+        assert_int_equal(hone_kernels_probe(hone_kernels_best(), NULL, figures, 24, &n, &err), HONE_ERR_NOMEM);
         hone_mem_fail_at = -1;
         assert_int_equal(hone_mem_live, live);
         assert_true(n > 0);

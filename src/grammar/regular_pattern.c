@@ -41,6 +41,7 @@ typedef struct {
     size_t n_term, cap;
     hone_status status;
     hone_error *err;
+    bool no_end;                  /* `$` does not match: what is compiled goes on */
     uint32_t any, word, not_word; /* every text; one character that is (no) part of a word */
 } parser;
 
@@ -544,6 +545,34 @@ static bool tempered(parser *p, const term *t, uint32_t rest, uint32_t *out) {
     return true;
 }
 
+static bool only_ends(const parser *p, uint32_t t) {
+    for (; t != NO_NODE; t = p->term[t].next) {
+        const term_kind kind = p->term[t].kind;
+        if (kind != T_PLAIN && kind != T_CAT && kind != T_ALT && kind != T_REPEAT && kind != T_END) return false;
+        if (kind != T_PLAIN && kind != T_END && !only_ends(p, p->term[t].kid)) return false;
+    }
+    return true;
+}
+
+/* (a(b|$))* before k, which is the language of all that follows: an iteration that uses `$` is the last one, and
+ * nothing follows it. */
+static bool ends_within(parser *p, const term *t, uint32_t k, uint32_t *out) {
+    hone_regular *r = p->r;
+    const todo body = {.term = t->kid};
+    if (t->min > 1 || !only_ends(p, t->kid) || k == HONE_RX_FAIL) return false;
+    const bool outer = p->no_end;
+    p->no_end = true;
+    const uint32_t inner = compile(p, &body, HONE_RX_EMPTY, AFTER_OTHER);
+    p->no_end = outer;
+    *out = rx_cat(r, hone_rx_repeat(r, inner, t->min, t->max), k);
+    if (!outer && rx_nullable(r, k)) {
+        const uint32_t last = compile(p, &body, HONE_RX_EMPTY, AFTER_OTHER);
+        const uint32_t max = t->max == HONE_RX_UNBOUNDED ? t->max : t->max - 1;
+        *out = hone_rx_alt(r, *out, rx_cat(r, hone_rx_repeat(r, inner, 0, max), last));
+    }
+    return true;
+}
+
 static uint32_t compile(parser *p, const todo *list, uint32_t final, left_context left) {
     hone_regular *r = p->r;
     if (p->status != HONE_OK || !rx_ok(r)) return HONE_RX_FAIL;
@@ -574,7 +603,7 @@ static uint32_t compile(parser *p, const todo *list, uint32_t final, left_contex
         }
         break;
     case T_BEGIN: out = left == AT_BEGIN ? compile(p, rest, final, left) : HONE_RX_NONE; break;
-    case T_END: out = hone_rx_and(r, HONE_RX_EMPTY, compile(p, rest, final, left)); break;
+    case T_END: out = p->no_end ? HONE_RX_NONE : hone_rx_and(r, HONE_RX_EMPTY, compile(p, rest, final, left)); break;
     case T_WORD:
     case T_NOT_WORD: {
         const bool word_next = (t.kind == T_WORD) != (left == AFTER_WORD);
@@ -591,7 +620,11 @@ static uint32_t compile(parser *p, const todo *list, uint32_t final, left_contex
         break;
     }
     case T_REPEAT: {
-        if (!left_matters(p, rest) && !t.left && tempered(p, &t, compile(p, rest, final, AFTER_OTHER), &out)) break;
+        if (!left_matters(p, rest) && !t.left && list->copies == 0) {
+            const uint32_t k = compile(p, rest, final, AFTER_OTHER);
+            if (tempered(p, &t, k, &out)) break;
+            if ((t.max == HONE_RX_UNBOUNDED || t.max > EXPAND_MAX) && ends_within(p, &t, k, &out)) break;
+        }
         const uint32_t done = list->copies;
         if (t.max == HONE_RX_UNBOUNDED || t.max > EXPAND_MAX) {
             refuse(p, HONE_ERR_UNSUPPORTED, t.offset, "an assertion below a repetition");

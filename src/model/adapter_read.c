@@ -14,10 +14,11 @@
 #include "model/adapter_private.h"
 #include "model/safetensors.h"
 
-#define CHUNK 1024u      /* elements that are widened at once */
-#define BASE_ROWS 4096u  /* of a saved embedding that are compared with the base's */
-#define BASE_ERROR 0.25f /* squared error of stored formats against squared values, far below that of another matrix   \
-                          */
+#define CHUNK 1024u     /* elements that are widened at once */
+#define BASE_ROWS 4096u /* of a saved embedding that are compared with the base's */
+#define BASE_ERROR                                                                                                     \
+    0.25f /* squared error of stored formats against squared values, far below that of another matrix                  \
+           */
 #define BIND_ROWS 16u
 
 /* ---- names ---- */
@@ -250,6 +251,20 @@ static void carve_laid(carver *c, hone_lora *to, uint32_t count, bool dora) {
 TURN_PANEL(turn_floats, float)
 TURN_PANEL(turn_halves, uint16_t)
 
+/* out[n] from element `from` on: halves as they are, or the upper halves of widened floats. */
+static void halves(const hone_tensor *t, size_t from, uint16_t *out, size_t n) {
+    const uint8_t *at = (const uint8_t *)t->data + from * type_bytes(t->dtype);
+    if (t->dtype != HONE_F32) {
+        memcpy(out, at, n * sizeof(*out));
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint32_t u;
+        memcpy(&u, at + 4 * i, sizeof(u));
+        out[i] = (uint16_t)(u >> 16);
+    }
+}
+
 static hone_status lay_b(const hone_tensor *t, const hone_lora *lora, hone_error *err) {
     union {
         float f[HONE_PANEL * HONE_LORA_MAX_RANK];
@@ -266,7 +281,7 @@ static hone_status lay_b(const hone_tensor *t, const hone_lora *lora, hone_error
             fine = finite_floats(rows.f, (size_t)n * lora->rank);
             turn_floats(rows.f, n, lora->rank, (float *)(void *)to);
         } else {
-            memcpy(rows.h, from, (size_t)n * lora->rank * sizeof(uint16_t));
+            halves(t, (size_t)p * HONE_PANEL * lora->rank, rows.h, (size_t)n * lora->rank);
             fine = finite_halves(rows.h, (size_t)n * lora->rank, lora->type);
             turn_halves(rows.h, n, lora->rank, (uint16_t *)(void *)to);
         }
@@ -279,7 +294,7 @@ static hone_status lay_a(const hone_tensor *t, const hone_lora *lora, bool turne
     void *to = (void *)(uintptr_t)lora->laid_a;
     const size_t n = (size_t)lora->rank * lora->k;
     if (lora->type == HONE_F32) return read_a(t, to, lora, turned, err);
-    memcpy(to, t->data, n * sizeof(uint16_t));
+    halves(t, 0, to, n);
     return finite_halves(to, n, lora->type) ? HONE_OK : not_finite(t, err);
 }
 
@@ -289,10 +304,24 @@ static hone_status check_rank(const hone_adapter *s, hone_error *err) {
                      HONE_LORA_MAX_RANK);
 }
 
-/* Half precision stays where the set can read it; the embedding, which is read by single rows, is floats always. */
+/* Floats that were bf16 before they were saved, as many programs do it. */
+static bool is_widened(const hone_tensor *t) {
+    const uint8_t *at = t->data;
+    uint16_t low = 0, block[CHUNK];
+    for (size_t i = 0; i < t->bytes && !low; i += sizeof(block)) {
+        const size_t n = t->bytes - i < sizeof(block) ? t->bytes - i : sizeof(block);
+        memcpy(block, at + i, n);
+        for (size_t j = 0; j < n / 2; j += 2) low |= block[j];
+    }
+    return !low;
+}
+
+/* Half precision stays where the set can read it, since memory is what binds a step with many adapters; the embedding,
+ * which is read by single rows, is floats always. */
 static hone_dtype laid_type(const hone_model *model, const source *from, bool embed) {
-    const bool half = from->a->dtype != HONE_F32 && from->a->dtype == from->b->dtype;
-    return half && !embed && model->kernels->lora_up ? from->a->dtype : HONE_F32;
+    if (embed || !model->kernels->lora_up || from->a->dtype != from->b->dtype) return HONE_F32;
+    if (from->a->dtype != HONE_F32) return from->a->dtype;
+    return is_widened(from->a) && is_widened(from->b) ? HONE_BF16 : HONE_F32;
 }
 
 /* Whether a saved base matrix is this base's, as far as stored formats can tell. */

@@ -13,6 +13,7 @@ typedef struct {
     char name[160][128];
     size_t n;
     uint64_t seed;
+    bool widened;
 } files;
 
 static void add(files *f, hone_dtype type, const char *path, const char *part, uint32_t rows, uint32_t cols,
@@ -20,7 +21,8 @@ static void add(files *f, hone_dtype type, const char *path, const char *part, u
     const size_t n = (size_t)rows * (cols ? cols : 1), i = f->n++;
     uint8_t *data = calloc(n, 4);
     for (size_t j = 0; j < n; j++) {
-        const float x = shift + scale * (hone_random_unit(f->seed, 7, (uint32_t)i, j) - 0.5f);
+        float x = shift + scale * (hone_random_unit(f->seed, 7, (uint32_t)i, j) - 0.5f);
+        if (f->widened) x = hone_bf16_widen(hone_bf16_round(x));
         const uint16_t h = type == HONE_BF16 ? hone_bf16_round(x) : hone_f16_round(x);
         if (type == HONE_F32)
             memcpy(data + 4 * j, &x, 4);
@@ -45,6 +47,7 @@ static void add_pair(files *f, const peft_options *o, const char *path, uint32_t
 void peft_files(const hone_arch *a, const peft_options *o, hone_buf *config, hone_buf *tensors) {
     files *f = calloc(1, sizeof(*f));
     f->seed = o->seed;
+    f->widened = o->widened;
     const uint32_t d = a->width, q = a->n_head * a->head_dim, kv = a->n_kv_head * a->head_dim, ff = a->mlp_width;
     const uint32_t n[HONE_MOD_COUNT] = {q, kv, kv, d, ff, ff, d}, k[HONE_MOD_COUNT] = {d, d, d, q, d, d, ff};
     const char *comma = "";

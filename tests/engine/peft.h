@@ -12,6 +12,7 @@ typedef struct {
     uint32_t modules; /* bit m: module m */
     bool dora, head, embed;
     hone_dtype type;
+    bool widened; /* floats that bf16 holds */
     int32_t invocation[4];
     uint32_t n_invocation;
     uint64_t seed;

@@ -24,7 +24,7 @@ static const peft_options kinds[] = {
     {.rank = 1, .modules = PEFT_ALL_MODULES},
     {.rank = 4, .modules = ATTENTION, .type = HONE_BF16},
     {.rank = 16, .modules = PEFT_ALL_MODULES, .type = HONE_F16},
-    {.rank = 16, .modules = MLP},
+    {.rank = 16, .modules = MLP, .widened = true},
     {.rank = 70, .modules = PEFT_ALL_MODULES, .type = HONE_BF16},
     {.rank = 256, .modules = 1u << HONE_MOD_O},
     {.rank = 8, .modules = PEFT_ALL_MODULES, .dora = true},
@@ -80,6 +80,8 @@ static void both_forms_give_the_same_bits(void **state) {
             hone_adapter *a = peft_load(m, &p, &err), *b = peft_read(m, &p, &err);
             if (!a || !b) fail_msg("kind %u: %s", i, err.message);
             assert_true(a->laid && !b->laid);
+            if (p.widened && (*k)->lora_up) assert_int_equal(a->lora[1][HONE_MOD_UP].type, HONE_BF16);
+            if (p.rank == 12) assert_int_equal(a->lora[1][HONE_MOD_UP].type, HONE_F32);
             w.adapter = a;
             assert_int_equal(hone_inspect_logits(m, NULL, &w, laid, NULL, NULL), HONE_OK);
             w.adapter = b;

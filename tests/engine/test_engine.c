@@ -190,7 +190,7 @@ static const answers *alone(void) {
 static void a_request_gives_the_same_alone_and_among_others(void **state) {
     (void)state;
     const setting settings[] = {
-        {1, 256, 17, 256},      {2, 32, 17, 256}, {3, 17, 17, 256}, {2, 64, 5, 256}, /* some wait for a place */
+        {1, 256, 17, 256}, {2, 32, 17, 256}, {3, 17, 17, 256}, {2, 64, 5, 256}, /* some wait for a place */
     };
     for (uint32_t i = 0; i < sizeof(settings) / sizeof(*settings); i++) {
         answers *a = calloc(1, sizeof(*a));

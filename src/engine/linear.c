@@ -207,12 +207,22 @@ static void down_task(void *arg, uint32_t task, uint32_t thread) {
 
 static void run_down(const forward_stage *s) {
     const hone_forward *f = s->f;
-    const uint32_t n = s->n_segment * s->n_item, want = f->n_threads * TASKS_PER_THREAD;
-    const uint32_t rank = s->segment[0].adapter->max_rank;
+    const uint32_t n = s->n_segment * s->n_item;
+    uint32_t most = 0;
+    uint64_t elements = 0; /* of A, once for each run that reads it */
+    for (uint32_t g = 0; g < s->n_segment; g++)
+        for (uint32_t i = 0; i < s->n_item; i++) {
+            const hone_lora *lora = lora_of(s->segment[g].adapter, s, &s->item[i]);
+            if (!lora) continue;
+            elements += (uint64_t)lora->rank * s->width;
+            most = max_u32(most, lora->rank);
+        }
+    if (elements == 0) return;
+    const uint32_t want = f->n_threads * TASKS_PER_THREAD;
     down_job job = {s, 1};
     /* Where dropout is on, every piece would make the same dropped rows again. */
-    if (n < want && f->n_threads > 1 && !f->dropout) job.n_piece = max_u32(1, min_u32(ceil_div(want, n), rank / 8));
-    const bool few = (uint64_t)n * s->width * rank < FEW_ELEMENTS;
+    if (n < want && f->n_threads > 1 && !f->dropout) job.n_piece = max_u32(1, min_u32(ceil_div(want, n), most / 8));
+    const bool few = elements < FEW_ELEMENTS && s->m <= FEW_ROWS;
     hone_pool_run(few ? NULL : f->pool, n * job.n_piece, down_task, &job);
 }
 

@@ -28,6 +28,8 @@
 #define AHEAD_BYTES (192u << 10)
 /* Matrices A of so few elements cost less than waking another core. */
 #define FEW_ELEMENTS (32u << 10)
+/* Of one run's B, at most so much is asked for ahead: a part of the first cache. */
+#define ASK_BYTES (12u << 10)
 /* Up to this rank gemm_nt sums as one chain over the rank, as laid matrices are summed whatever their rank. */
 #define CHAIN_RANK 64u
 
@@ -254,6 +256,20 @@ void forward_lora_up(const hone_kernels *k, const hone_lora *lora, uint32_t m, c
     }
 }
 
+/* Asks memory for the part of B that the run after g will want, if that is another adapter's.  Each part is a few KiB,
+ * too short for the processor to guess; asking one run ahead keeps many lines under way. */
+static void ask_for_next(const forward_stage *s, const forward_item *item, uint32_t g, uint32_t row1, uint32_t n0,
+                         uint32_t n1) {
+    if (g + 1 >= s->n_segment) return;
+    const forward_segment *seg = &s->segment[g + 1];
+    if (seg->row0 >= row1 || seg->adapter == s->segment[g].adapter) return;
+    const hone_lora *lora = lora_of(seg->adapter, s, item);
+    if (!lora || !lora->laid_b) return;
+    const size_t one = lora->rank * hone_dtype_block_bytes(lora->type);
+    const char *at = (const char *)lora->laid_b + n0 * one, *end = (const char *)lora->laid_b + n1 * one;
+    for (size_t n = 0; at < end && n < ASK_BYTES; at += 64, n += 64) __builtin_prefetch(at);
+}
+
 static void add_adapters(const forward_stage *s, const forward_item *item, uint32_t row0, uint32_t row1, uint32_t n0,
                          uint32_t n1) {
     const hone_kernels *k = s->f->kernels;
@@ -262,6 +278,7 @@ static void add_adapters(const forward_stage *s, const forward_item *item, uint3
         const forward_segment *seg = &s->segment[g];
         const uint32_t from = max_u32(row0, seg->row0), to = min_u32(row1, seg->row1);
         if (from >= to) continue;
+        ask_for_next(s, item, g, row1, n0, n1);
         const hone_lora *lora = lora_of(seg->adapter, s, item);
         if (!lora) continue;
         const uint32_t ldax = ax_stride(item, lora);

@@ -29,7 +29,7 @@ typedef struct {
     uint32_t threads, copies, max_sequences, max_step_rows, max_length, max_waiting, max_wait, timeout, stall,
         pin_percent;
     uint64_t kv_mb, adapter_mb, max_waiting_tokens;
-    bool require_key, no_prefix;
+    bool require_key, no_prefix, no_drafts;
 } file_config;
 
 static const cyaml_schema_value_t name_schema = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 1, 4096)};
@@ -56,6 +56,7 @@ static const cyaml_schema_field_t config_fields[] = {
     NUMBER("adapter-mb", adapter_mb),
     NUMBER("pin-percent", pin_percent),
     CYAML_FIELD_BOOL("no-prefix", CYAML_FLAG_OPTIONAL, file_config, no_prefix),
+    CYAML_FIELD_BOOL("no-drafts", CYAML_FLAG_OPTIONAL, file_config, no_drafts),
     CYAML_FIELD_BOOL("require-key", CYAML_FLAG_OPTIONAL, file_config, require_key),
     CYAML_FIELD_END,
 };
@@ -237,6 +238,7 @@ static int run(const cli_args *args) {
     c.engine.max_length = given->max_length;
     c.engine.pin_percent = given->pin_percent;
     c.engine.no_prefix = given->no_prefix || cli_has(args, "no-prefix");
+    if (given->no_drafts || cli_has(args, "no-drafts")) c.engine.max_draft = HONE_NO_DRAFT;
     char address[256];
     uint16_t port;
     int rc = CLI_USAGE;
@@ -320,6 +322,7 @@ static const cli_option options[] = {
     {"adapter-mb", "N", "memory for resident adapters of one copy"},
     {"pin-percent", "N", "of kv-mb, what prefixes asked to stay may hold (25)"},
     {"no-prefix", NULL, "compute every prompt whole: no prefix is kept for later requests"},
+    {"no-drafts", NULL, "one token a step and stream: nothing is guessed ahead (the bytes are the same either way)"},
     {"organization", "NAME", "third part of ft: names (org)"},
     {"require-key", NULL, "ask for an API key on loopback too"},
     {NULL, NULL, NULL},

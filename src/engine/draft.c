@@ -19,6 +19,7 @@ static const uint32_t most_looked[N_INDEX] = {32, 8}; /* candidates of a chain *
 #define REALIGN_BACK 8u
 #define REALIGN_AHEAD 64u
 #define NONE UINT32_MAX
+#define MOST_BUCKETS (1u << 15) /* chains only get longer: a request with a whole context to fill costs no more */
 
 /* How good guesses are, by where they come from: matches of 2, 3, 4-5, 6-11 and 12 or more tokens, a prediction that
  * was followed, one that was left and may go on. */
@@ -69,7 +70,7 @@ hone_status hone_draft_open(hone_draft **out, uint32_t length, const int32_t *pr
     uint32_t n_bucket = 64;
     if (!hone_add_size(&n, length, n_prediction) || n > UINT32_MAX / 16)
         return hone_fail(err, HONE_ERR_LIMIT, "%u tokens and a prediction of %u are too many", length, n_prediction);
-    while (n_bucket < n) n_bucket *= 2;
+    while (n_bucket < n && n_bucket < MOST_BUCKETS) n_bucket *= 2;
     hone_draft *d = hone_zalloc(1, sizeof(*d) + (n_prediction + N_INDEX * (n_bucket + n)) * sizeof(uint32_t));
     if (!d) return hone_fail(err, HONE_ERR_NOMEM, "no memory for drafts over %zu tokens", n);
     uint32_t *at = (uint32_t *)(void *)(d + 1);

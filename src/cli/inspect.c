@@ -73,6 +73,13 @@ static int open_tokenizer(const cli_args *args, hone_tokenizer **out, hone_resol
     return status == HONE_OK ? CLI_OK : cli_fail(args, &err);
 }
 
+int cli_inspect_tokenizer(const cli_args *args, hone_tokenizer **out) {
+    hone_resolved where = {0};
+    const int rc = open_tokenizer(args, out, &where);
+    hone_resolved_free(&where);
+    return rc;
+}
+
 static int tokens_of(const cli_args *args, const hone_tokenizer *t, const json_t *texts) {
     hone_error err = {0};
     hone_buf b = {0};
@@ -403,9 +410,9 @@ static const struct {
     const char *word;
     int (*run)(const cli_args *args);
 } kinds[] = {
-    {"tokens", inspect_tokens},   {"text", inspect_tokens},   {"template", inspect_template},
-    {"logits", inspect_logits},   {"loss", cli_inspect_loss}, {"masks", cli_inspect_masks},
-    {"kernels", inspect_kernels},
+    {"tokens", inspect_tokens},   {"text", inspect_tokens},         {"template", inspect_template},
+    {"logits", inspect_logits},   {"loss", cli_inspect_loss},       {"masks", cli_inspect_masks},
+    {"kernels", inspect_kernels}, {"grammar", cli_inspect_grammar},
 };
 
 static int run_inspect(const cli_args *args) {
@@ -414,7 +421,8 @@ static int run_inspect(const cli_args *args) {
     return cli_usage(args, "there is no `hone inspect %s`", args->word[0]);
 }
 
-static const char *const words[] = {"tokens", "text", "template", "logits", "loss", "masks", "kernels", NULL};
+static const char *const words[] = {"tokens", "text",    "template", "logits", "loss",
+                                    "masks",  "kernels", "grammar",  NULL};
 
 static const cli_option options[] = {
     {"model", "NAME", "a local name, an alias, a version, or a path to a GGUF file or a folder"},
@@ -432,6 +440,10 @@ static const cli_option options[] = {
     {"logprobs", NULL, "loss: print the log-probability of every trained token"},
     {"data", "FILE", "masks: the training file"},
     {"limit", "N", "masks: only the first N sequences"},
+    {"schema", "FILE", "grammar: a JSON Schema: whether it is kept exactly, and if not, why"},
+    {"maskbench", "FILE.jsonl",
+     "grammar: rows {\"name\", \"schema\", \"tests\": [{\"data\", \"valid\"}]}, walked through the masks"},
+    {"log", "FILE.jsonl", "grammar: what became of each row"},
     CLI_MODEL_OPTIONS,
     {NULL, NULL, NULL},
 };
@@ -444,7 +456,8 @@ const cli_verb cli_verb_inspect = {
              "inspect logits --model NAME [--adapter DIR] --tokens 1,2,3 [--positions 0,2] [--greedy N] [--kv-type T]\n"
              "inspect loss --model NAME [--adapter DIR] --input ROWS.json [--grad FILE] [--logprobs]\n"
              "inspect masks --model NAME --data FILE.jsonl [--limit N]\n"
-             "inspect kernels [--threads N]",
+             "inspect kernels [--threads N]\n"
+             "inspect grammar --model NAME (--schema FILE | --maskbench FILE.jsonl [--log FILE.jsonl])",
     .about = "tokens, templates, logits, loss, masks and kernels, laid bare",
     .example = "hone inspect masks --model smollm2 --data train.jsonl --limit 3\n"
                "hone inspect logits --model smollm2 --tokens 1,2,3 --greedy 8",

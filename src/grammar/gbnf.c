@@ -23,9 +23,6 @@
 #define DEPTH_MAX 200u
 #define RULES_MAX 100000u
 
-/* The schema compiler may not be linked (tools that need no JSON). */
-#pragma weak hone_schema_node
-
 typedef struct {
     const char *name; /* in the source */
     size_t n;
@@ -263,8 +260,6 @@ static hone_gx read_directive(reader *s) {
         skip_space(s, false);
         const size_t n = json_extent(s);
         if (n == 0) return refuse(s, HONE_ERR_FORMAT, begin, "%json needs a JSON Schema behind it");
-        if (!hone_schema_node)
-            return refuse(s, HONE_ERR_UNSUPPORTED, begin, "%json: no schema compiler in this program");
         hone_error inner = {0};
         json_t *schema = hone_json_parse(s->text + s->at, n, &inner);
         if (!schema) {

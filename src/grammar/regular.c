@@ -337,6 +337,22 @@ hone_rx hone_rx_cat(hone_regular *r, hone_rx a, hone_rx b) {
     return rx_cat(r, a, b);
 }
 
+/* ---- Multiples: the automaton of long division ---- */
+
+uint32_t rx_multiple(hone_regular *r, uint32_t m, uint32_t remainder, uint32_t places, bool behind) {
+    uint64_t end = remainder;
+    for (uint32_t i = 0; i < places; i++) end = end * 10 % m;
+    rx_node like = {.kind = RX_MULTIPLE, .a = m, .b = remainder, .c = places << 1 | behind};
+    like.flags = (uint16_t)(RX_KNOWN | RX_LOGIC | (end == 0 ? RX_NULLABLE | RX_LIVE : 0));
+    return intern(r, &like, NULL);
+}
+
+hone_rx hone_rx_multiple(hone_regular *r, uint32_t m, uint32_t places) {
+    if (!rx_ok(r)) return HONE_RX_FAIL;
+    if (m == 0 || m >= 400000000u || places >= 20) return rx_fail(r, HONE_ERR_LIMIT, "a multiple of too many digits");
+    return rx_multiple(r, m, 0, places, false);
+}
+
 /* ---- Union and intersection ---- */
 
 static int by_id(const void *a, const void *b) {

@@ -38,6 +38,10 @@ hone_rx hone_rx_not(hone_regular *r, hone_rx a); /* over all byte strings; inter
 hone_rx hone_rx_repeat(hone_regular *r, hone_rx a, uint32_t min, uint32_t max); /* max may be HONE_RX_UNBOUNDED */
 hone_rx hone_rx_utf8(hone_regular *r);                                          /* every well-formed UTF-8 text */
 
+/* Digits, at least one, with a point among them or not, that write a multiple of m / 10^places: digits further behind
+ * the point are 0.  0 < m < 400000000, places < 20. */
+hone_rx hone_rx_multiple(hone_regular *r, uint32_t m, uint32_t places);
+
 /* ECMA-262 with the u flag: classes, escapes, \d \w \s \b, \p{...}, groups, lazy quantifiers (the same language),
  * look-ahead where it can be said with intersection.  search: matches anywhere, as JSON Schema's `pattern` does; else
  * the whole text. */

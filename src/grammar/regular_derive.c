@@ -53,6 +53,17 @@ static bool collect(hone_regular *r, uint32_t id, uint32_t k) {
             ok = push(r, byte, byte, rx_cat(r, rx_lit_tail(r, n.a + 1, n.b - 1), k));
             break;
         }
+        if (n.kind == RX_MULTIPLE) {
+            const bool behind = n.c & 1;
+            const uint32_t places = n.c >> 1;
+            for (uint32_t d = 0; ok && d < (behind && places == 0 ? 1u : 10u); d++) {
+                const uint32_t left = behind && places ? places - 1 : places;
+                const uint32_t rest = behind && !places ? n.b : (n.b * 10 + d) % n.a;
+                ok = push(r, '0' + d, '0' + d, rx_cat(r, rx_multiple(r, n.a, rest, left, behind), k));
+            }
+            if (ok && !behind) ok = push(r, '.', '.', rx_cat(r, rx_multiple(r, n.a, n.b, places, true), k));
+            break;
+        }
         if (n.kind == RX_CLASS) {
             for (uint32_t b = 0; ok && b < 256; b++) {
                 if (!(r->set[n.a][b / 8] >> (b % 8) & 1)) continue;

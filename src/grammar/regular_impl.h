@@ -21,14 +21,15 @@
 typedef enum {
     RX_KIND_NONE,
     RX_KIND_EMPTY,
-    RX_CLASS,  /* a: index of a set of bytes, two at least */
-    RX_LIT,    /* a: offset in blob, b: bytes, one at least */
-    RX_CAT,    /* a, b */
-    RX_ALT,    /* a: offset in list, b: children */
-    RX_AND,    /* the same */
-    RX_NOT,    /* a */
-    RX_REPEAT, /* a, b: min, c: max or HONE_RX_UNBOUNDED */
-    RX_RULE    /* a: index of the rule */
+    RX_CLASS,   /* a: index of a set of bytes, two at least */
+    RX_LIT,     /* a: offset in blob, b: bytes, one at least */
+    RX_CAT,     /* a, b */
+    RX_ALT,     /* a: offset in list, b: children */
+    RX_AND,     /* the same */
+    RX_NOT,     /* a */
+    RX_REPEAT,  /* a, b: min, c: max or HONE_RX_UNBOUNDED */
+    RX_RULE,    /* a: index of the rule */
+    RX_MULTIPLE /* a: of what, b: remainder so far, c: places << 1 | behind the point; see hone_rx_multiple */
 } rx_kind;
 
 enum {
@@ -135,6 +136,7 @@ void rx_begin(
 bool rx_ids_push(hone_regular *r, rx_ids *v, uint32_t id);
 
 uint32_t rx_rule_new(hone_regular *r);
+uint32_t rx_multiple(hone_regular *r, uint32_t m, uint32_t remainder, uint32_t places, bool behind);
 uint32_t rx_cat(hone_regular *r, uint32_t a, uint32_t b);
 uint32_t rx_alt(hone_regular *r, const uint32_t *id, size_t n);
 uint32_t rx_and(hone_regular *r, const uint32_t *id, size_t n);

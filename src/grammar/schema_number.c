@@ -322,8 +322,8 @@ hone_rx sc_number_gx(sc_context *c, const sc_case *one) {
     if (one->integer)
         form = hone_rx_cat(r, sign, whole(c));
     else if (one->listed) {
-        const hone_rx short_fraction =
-            hone_rx_cat(r, text(c, ".", 1), hone_rx_cat(r, any_digits(c, 0, SC_UNBOUNDED), digits(c, 1, 9)));
+        const hone_rx trimmed = hone_rx_cat(r, any_digits(c, 0, SC_UNBOUNDED), digits(c, 1, 9));
+        const hone_rx short_fraction = hone_rx_cat(r, text(c, ".", 1), hone_rx_alt(r, digits(c, 0, 0), trimmed));
         form = hone_rx_cat(r, sign, hone_rx_cat(r, whole(c), optional(c, short_fraction)));
     }
     if (one->number == c->all || (one->integer && one->number == sc_number_integers(c))) return form;

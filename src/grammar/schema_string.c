@@ -25,7 +25,7 @@
 #define TIME "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?" ZONE
 #define LABEL "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 #define HOST LABEL "(\\." LABEL ")*"
-#define UNRESERVED "A-Za-z0-9._~-"
+#define UNRESERVED "A-Za-z0-9._~\\-"
 #define DELIMS "!$&'()*+,;="
 #define ESCAPED "%[0-9A-Fa-f]{2}"
 #define PCHAR "([" UNRESERVED DELIMS ":@]|" ESCAPED ")"

@@ -55,6 +55,7 @@ typedef struct engine_request {
     /* of this step */
     uint32_t n_draft;        /* drafts that have rows */
     uint32_t n_new, n_right; /* sampled; of these, as drafted */
+    uint32_t n_sure;         /* of the right ones, forced: those were no guesses */
     bool streaming;          /* has rows as a stream */
     bool served;             /* it got what it may have */
     uint32_t rest;           /* rows until it, or one that rides on it, has its first token */

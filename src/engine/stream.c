@@ -144,7 +144,7 @@ void engine_begin_forced(engine_request *r) {
 void engine_sample_task(void *arg, uint32_t task, uint32_t thread) {
     hone_engine *e = arg;
     engine_request *r = e->batch[task];
-    r->n_new = r->n_right = 0;
+    r->n_new = r->n_right = r->n_sure = 0;
     if (r->logit_row < 0) return;
     const size_t v = e->model->arch.vocab;
     int32_t *next = r->token + engine_known(r);
@@ -152,6 +152,7 @@ void engine_sample_task(void *arg, uint32_t task, uint32_t thread) {
     r->n_ahead = r->bid.n = 0;
     for (uint32_t j = 0; j <= r->n_draft && !over; j++) {
         float *raw = e->logits + ((size_t)r->logit_row + j) * v;
+        const uint64_t n_forced = r->text ? r->text->n_forced : 0;
         const int32_t token = sample(e, r, j, thread, raw);
         if (token < 0) return;
         hone_event *out = &e->token_event[(uint32_t)r->logit_row + j];
@@ -162,6 +163,7 @@ void engine_sample_task(void *arg, uint32_t task, uint32_t thread) {
         next[j] = token;
         r->n_new++;
         r->n_right += right;
+        r->n_sure += right && r->text && r->text->n_forced > n_forced;
         if (r->text && !engine_text_say(r->text, token)) return;
         over = is_stop(r, token) || (r->text && r->text->closed);
         if (!right) break;
@@ -185,10 +187,10 @@ void engine_tell_forced(engine_request *r, void (*on_event)(void *arg, const hon
 
 void engine_tell(hone_engine *e, engine_request *r, void (*on_event)(void *arg, const hone_event *event), void *arg) {
     engine_tell_forced(r, on_event, arg); /* those before the first sampled one */
-    r->n_accepted += r->n_right;
+    r->n_accepted += r->n_right - r->n_sure;
     r->n_rejected += r->n_draft - r->n_right;
-    e->stats.drafted += r->n_draft;
-    e->stats.accepted += r->n_right;
+    e->stats.drafted += r->n_draft - r->n_sure;
+    e->stats.accepted += r->n_right - r->n_sure;
     e->stats.decode_tokens += r->n_right;
     for (uint32_t j = 0; j < r->n_new && !r->ended; j++) {
         r->n_output++;

@@ -219,6 +219,7 @@ static const answer *plain(void) {
         assert_int_equal(hone_engine_submit(r->e, &q, NULL), HONE_OK);
         run(r);
         must_be_valid(id, &r->of[id]);
+        assert_int_equal(r->of[id].n_accepted + r->of[id].n_rejected, 0); /* forced tokens are no guesses */
     }
     memcpy(of, r->of, sizeof(of));
     rig_close(r);
@@ -262,7 +263,7 @@ static void tokens_are_the_same_however_they_came(void **state) {
         }
         hone_engine_stats s;
         hone_engine_get_stats(r->e, &s);
-        if (predicted) assert_true(accepted > N);
+        if (predicted) assert_true(accepted > N / 2);
         preemptions += s.preemptions;
         rig_close(r);
     }

@@ -444,6 +444,8 @@ static const cli_option options[] = {
     {"maskbench", "FILE.jsonl",
      "grammar: rows {\"name\", \"schema\", \"tests\": [{\"data\", \"valid\"}]}, walked through the masks"},
     {"log", "FILE.jsonl", "grammar: what became of each row"},
+    {"walk", "N", "grammar: with --schema or --log, also N texts that the masks lead to"},
+    {"seed", "N", "grammar: of those walks"},
     CLI_MODEL_OPTIONS,
     {NULL, NULL, NULL},
 };

@@ -4,7 +4,9 @@
  * cut by the model's tokenizer, through the masks.  A schema counts once: compile_error when it is refused,
  * invalidation_error when an invalid instance gets through, validation_error when a valid one does not, else passing.
  *
- * Order: the vocabulary, instances as text, times, one schema, a file of schemas, the kind. */
+ * --walk writes texts of the grammar: tokens at random out of each mask, at last such that close what is open.
+ *
+ * Order: the vocabulary, instances as text, times, one schema, walks, a file of schemas, the kind. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -15,6 +17,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/random.h"
 #include "cli/inspect.h"
 #include "grammar/matcher.h"
 #include "grammar/schema.h"
@@ -131,6 +134,8 @@ typedef struct {
     times mask, compile;
     uint32_t schemas, passing, compile_error, validation_error, invalidation_error;
     json_t *refused;
+    uint32_t walks;
+    uint32_t seed;
 } bench;
 
 static hone_status compile(bench *b, const json_t *schema, hone_grammar **out, hone_error *err) {
@@ -179,12 +184,66 @@ static void count_refusal(bench *b, const char *message) {
     json_object_set_new(b->refused, key, json_integer(json_integer_value(json_object_get(b->refused, key)) + 1));
 }
 
-static void tell(FILE *log, const char *name, const char *result, const char *why) {
-    if (!log) return;
-    json_t *line = json_pack("{s:s, s:s, s:s}", "name", name, "result", result, "why", why);
+static void tell(FILE *log, const char *name, const char *result, const char *why, json_t *texts) {
+    json_t *line = log ? json_pack("{s:s, s:s, s:s}", "name", name, "result", result, "why", why) : NULL;
+    if (line && texts) json_object_set(line, "texts", texts);
+    json_decref(texts);
+    if (!line) return;
     json_dumpf(line, log, JSON_COMPACT);
     fputc('\n', log);
     json_decref(line);
+}
+
+/* ---- Walks ---- */
+
+enum { WILD = 40, MOST = 600 }; /* tokens at random; tokens of a text */
+
+/* One of the tokens that close something, or begin the shortest value; else any, by chance. */
+static int32_t choose(const bench *b, uint32_t n, double chance, bool closing) {
+    static const char *const shortest[] = {"\"", "}", "]", "null", "true", "0", "1", "2", "3",
+                                           "4", "5", "6",  "7",    "8",    "9", "[", "{"};
+    size_t n_end = 0;
+    const int32_t *end = hone_tokenizer_ends(b->tokenizer, &n_end);
+    for (size_t i = 0; closing && i < n_end; i++)
+        if (b->bits[end[i] / 32] >> (end[i] % 32) & 1) return end[i];
+    for (size_t i = 0; closing && i < sizeof(shortest) / sizeof(*shortest); i++) {
+        const int32_t id = hone_tokenizer_find(b->tokenizer, shortest[i], strlen(shortest[i]));
+        if (id >= 0 && (b->bits[id / 32] >> (id % 32) & 1)) return id;
+    }
+    uint32_t allowed = 0;
+    for (uint32_t i = 0; i < (n + 31) / 32; i++) allowed += (uint32_t)__builtin_popcount(b->bits[i]);
+    uint32_t skip = (uint32_t)(chance * allowed);
+    for (uint32_t i = 0; i < n; i++)
+        if ((b->bits[i / 32] >> (i % 32) & 1) && skip-- == 0) return (int32_t)i;
+    return -1;
+}
+
+/* The texts that came to an end. */
+static json_t *random_texts(bench *b, hone_grammar *g) {
+    json_t *texts = json_array();
+    hone_error err = {0};
+    for (uint32_t k = 0; k < b->walks; k++) {
+        hone_matcher *m = NULL;
+        hone_status status = hone_matcher_open(&m, g, b->vocabulary, &err);
+        b->ids.n = 0;
+        for (uint32_t i = 0; i < MOST && status == HONE_OK && !hone_matcher_closed(m); i++) {
+            status = hone_matcher_mask(m, b->bits, &err);
+            if (status != HONE_OK) break;
+            const int32_t id = choose(b, hone_vocabulary_size(b->vocabulary), hone_random_unit_f64(b->seed, k, 0, i),
+                                      i > WILD || hone_random_unit(b->seed, k, 1, i) < 0.25f);
+            status = hone_matcher_accept(m, id, &err);
+            if (status == HONE_OK && !hone_matcher_closed(m)) hone_ids_add(&b->ids, id);
+        }
+        if (status != HONE_OK)
+            json_array_append_new(texts, json_pack("{s:s}", "error", err.message));
+        else if (hone_matcher_closed(m)) {
+            hone_buf_clear(&b->text);
+            hone_tokenizer_decode(b->tokenizer, b->ids.id, b->ids.n, false, &b->text, &err);
+            json_array_append_new(texts, json_stringn(hone_buf_str(&b->text), b->text.n));
+        }
+        hone_matcher_close(m);
+    }
+    return texts;
 }
 
 static void bench_row(bench *b, const json_t *row, FILE *log) {
@@ -199,7 +258,7 @@ static void bench_row(bench *b, const json_t *row, FILE *log) {
     if (compile(b, json_object_get(row, "schema"), &g, &err) != HONE_OK) {
         b->compile_error++;
         count_refusal(b, err.message);
-        tell(log, name, "compile_error", err.message);
+        tell(log, name, "compile_error", err.message, NULL);
         return;
     }
     for (size_t i = 0; i < json_array_size(tests); i++) {
@@ -224,6 +283,7 @@ static void bench_row(bench *b, const json_t *row, FILE *log) {
                  hone_buf_str(&read) + from);
         hone_buf_free(&read);
     }
+    json_t *texts = b->walks ? random_texts(b, g) : NULL;
     hone_grammar_unref(g);
     if (leaked)
         b->invalidation_error++;
@@ -231,7 +291,7 @@ static void bench_row(bench *b, const json_t *row, FILE *log) {
         b->validation_error++;
     else
         b->passing++;
-    tell(log, name, leaked ? "invalidation_error" : lost ? "validation_error" : "passing", why);
+    tell(log, name, leaked ? "invalidation_error" : lost ? "validation_error" : "passing", why, texts);
 }
 
 static int explain(const cli_args *args, bench *b, const char *path) {
@@ -253,6 +313,7 @@ static int explain(const cli_args *args, bench *b, const char *path) {
         json_pack("{s:b, s:f}", "accepted", status == HONE_OK, "compile_us", b->compile.n ? b->compile.us[0] : 0.0);
     if (status == HONE_OK) {
         json_object_set_new(out, "first_mask_us", json_real((double)first / 1e3));
+        if (b->walks) json_object_set_new(out, "texts", random_texts(b, g));
         json_object_set_new(out, "bytes", json_integer((json_int_t)hone_grammar_bytes(g)));
     } else
         json_object_set_new(out, "why", json_string(err.message));
@@ -291,7 +352,7 @@ static int bench_file(const cli_args *args, bench *b, const char *path) {
             b->schemas++;
             b->compile_error++;
             count_refusal(b, err.message);
-            tell(log, "", "compile_error", err.message);
+            tell(log, "", "compile_error", err.message, NULL);
         }
         json_decref(row);
         cli_progress(args, "%u schemas, %u pass", b->schemas, b->passing);
@@ -332,8 +393,12 @@ int cli_inspect_grammar(const cli_args *args) {
     if (rc == CLI_OK) {
         hone_error err = {0};
         bench b = {.tokenizer = t, .refused = json_object()};
+        if (!cli_u32(args, "walk", 0, 1u << 20, &b.walks) || !cli_u32(args, "seed", 0, UINT32_MAX, &b.seed))
+            rc = CLI_USAGE;
         b.bits = hone_zalloc(((size_t)hone_tokenizer_size(t) + 31) / 32, sizeof(*b.bits));
-        if (!b.bits || !b.refused)
+        if (rc != CLI_OK)
+            ;
+        else if (!b.bits || !b.refused)
             rc = cli_fail_text(args, "no memory");
         else if (open_vocabulary(&b.vocabulary, t, &err) != HONE_OK)
             rc = cli_fail(args, &err);

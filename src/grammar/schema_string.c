@@ -39,6 +39,8 @@
 #define RELATIVE                                                                                                       \
     "(//" AUTHORITY "(/" PCHAR "*)*|/(" PCHAR "+(/" PCHAR "*)*)?|([" UNRESERVED DELIMS "@]|" ESCAPED ")+(/" PCHAR      \
     "*)*|)" TAIL
+#define NAME_CHAR "([A-Za-z0-9_]|" ESCAPED ")"
+#define VARIABLE NAME_CHAR "(\\.?" NAME_CHAR ")*(:[1-9][0-9]{0,3}|\\*)?"
 #define ATEXT "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 
 static const struct {
@@ -61,9 +63,7 @@ static const struct {
     {"json-pointer", "(/([^~/]|~[01])*)*"},
     {"relative-json-pointer", "(0|[1-9][0-9]*)(#|(/([^~/]|~[01])*)*)"},
     {"byte", "([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"},
-    {"uri-template",
-     "([!#$&(-;=?-\\[\\]_a-z~]|" ESCAPED
-     "|\\{[+#./;?&=,!@|]?[A-Za-z0-9_.%]+(:[1-9][0-9]{0,3}|\\*)?(,[A-Za-z0-9_.%]+(:[1-9][0-9]{0,3}|\\*)?)*\\})*"},
+    {"uri-template", "([!#$&(-;=?-\\[\\]_a-z~]|" ESCAPED "|\\{[+#./;?&=,!@|]?" VARIABLE "(," VARIABLE ")*\\})*"},
 };
 _Static_assert(sizeof(formats) / sizeof(*formats) <= 16, "sc_context.format");
 static const char *const refused[] = {"idn-email", "idn-hostname", "iri", "iri-reference", "regex"};
@@ -90,6 +90,13 @@ static hone_rx format_of(sc_context *c, uint32_t node) {
             memset(any, 0xFF, sizeof(any));
             const hone_rx byte = hone_rx_class(c->r, any);
             out = hone_rx_and(c->r, out, hone_rx_repeat(c->r, byte, 1, name[0] == 'h' ? 253 : 254));
+            /* xn-- begins an encoded international name, whose rules are no regular language. */
+            static const char encoded[] = "(.*[.@])?[^.@]{2}--.*";
+            hone_rx no;
+            if (hone_rx_pattern(c->r, encoded, strlen(encoded), false, &no, &inner) == HONE_OK)
+                out = hone_rx_and(c->r, out, hone_rx_not(c->r, no));
+            else
+                sc_refuse(c, inner.code, node, "format", "%s", inner.message);
         }
         return c->format[i] = out;
     }

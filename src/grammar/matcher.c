@@ -54,6 +54,7 @@ static mask_walk walk_of(hone_matcher *m, uint32_t *bits) {
 static void begin(hone_matcher *m) {
     pthread_mutex_lock(&m->g->lock);
     rx_begin(m->g->r, RX_WORK_TOKEN);
+    if (m->g->r->n_row > RX_ROWS_MAX) rx_rows_forget(m->g->r); /* no walk is under way: nobody holds one */
 }
 static void end(hone_matcher *m) {
     pthread_mutex_unlock(&m->g->lock);
@@ -66,7 +67,7 @@ static bool is_end(const hone_vocabulary *v, int32_t token) {
 }
 
 /* Where the byte leads from a state: HONE_RX_NONE nowhere, HONE_RX_FAIL on failure. */
-static uint32_t step(hone_regular *r, uint32_t state, uint8_t byte) {
+static uint32_t step_arcs(hone_regular *r, uint32_t state, uint8_t byte) {
     if (r->node[state].row) return hone_rx_row(r, state)[byte];
     if (!hone_rx_arcs(r, state)) return HONE_RX_FAIL;
     const rx_node *n = &r->node[state];
@@ -74,6 +75,25 @@ static uint32_t step(hone_regular *r, uint32_t state, uint8_t byte) {
     for (uint32_t i = 0; i < n->n_arc && arc[i].lo <= byte; i++)
         if (byte <= arc[i].hi) return arc[i].target;
     return HONE_RX_NONE;
+}
+
+/* The same.  A terminal's state with something behind it steps by the terminal's own arcs: one node for the byte that
+ * came, where all arcs of the whole state would be a dozen, for each character of a counted string. */
+static uint32_t step(hone_regular *r, uint32_t state, uint8_t byte) {
+    uint32_t out = HONE_RX_NONE;
+    for (;;) {
+        const rx_node n = r->node[state];
+        const rx_node head = r->node[n.kind == RX_CAT ? n.a : state];
+        if (n.kind != RX_CAT || (n.flags & RX_PRUNED) || head.kind == RX_CAT || head.kind == RX_LIT ||
+            (head.flags & RX_RULES))
+            break;
+        const uint32_t within = step_arcs(r, n.a, byte);
+        if (within != HONE_RX_NONE) out = hone_rx_alt(r, out, rx_cat(r, within, n.b));
+        if (out == HONE_RX_FAIL || !rx_nullable(r, n.a)) return out;
+        state = n.b;
+    }
+    const uint32_t other = step_arcs(r, state, byte);
+    return out == HONE_RX_NONE ? other : hone_rx_alt(r, out, other);
 }
 
 /* The state after the token; HONE_RX_NONE when it is not allowed, CLOSED (and *closed) for an end, HONE_RX_FAIL. */

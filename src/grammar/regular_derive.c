@@ -350,7 +350,7 @@ const uint32_t *hone_rx_row(hone_regular *r, uint32_t id) {
         return r->row[at / RX_ROW_CHUNK] + (size_t)(at % RX_ROW_CHUNK) * 256;
     }
     if (!hone_rx_arcs(r, id)) return NULL;
-    if (r->n_row / RX_ROW_CHUNK == r->n_row_chunk) {
+    if (r->n_row / RX_ROW_CHUNK == r->n_row_chunk) { /* else: chunks that rows were forgotten in */
         const size_t bytes = (size_t)RX_ROW_CHUNK * 256 * sizeof(uint32_t);
         if (r->bytes + bytes > RX_BYTES_MAX) {
             rx_fail(r, HONE_ERR_LIMIT, "the automaton needs too much memory");
@@ -373,6 +373,11 @@ const uint32_t *hone_rx_row(hone_regular *r, uint32_t id) {
     }
     r->node[id].row = 1 + at;
     return row;
+}
+
+void rx_rows_forget(hone_regular *r) {
+    for (uint32_t id = 0; id < r->n_node; id++) r->node[id].row = 0;
+    r->n_row = 0;
 }
 
 /* ---- Cleaning ---- */

@@ -122,7 +122,8 @@ struct hone_regular {
 #define RX_DEPTH_MAX 4000u
 #define RX_WORK_BUILD (6u << 20) /* steps of building a grammar: some 0.3-0.6 s */
 #define RX_WORK_TOKEN (1u << 20) /* of a call about one token */
-#define RX_VOID_MAX 60000u       /* states of one search for a text */
+#define RX_ROWS_MAX 8192u  /* dense rows, 8 MB: a text of many counted characters needs each of its states once only */
+#define RX_VOID_MAX 60000u /* states of one search for a text */
 
 static inline bool rx_ok(const hone_regular *r) {
     return r->failed == HONE_OK;
@@ -149,6 +150,7 @@ bool rx_nullable(hone_regular *r, uint32_t id);
 bool rx_derive(hone_regular *r, uint32_t id);
 bool hone_rx_arcs(hone_regular *r, uint32_t id);
 const uint32_t *hone_rx_row(hone_regular *r, uint32_t id); /* [256] targets, 0 where none; NULL on failure */
+void rx_rows_forget(hone_regular *r);                      /* they are made again when they are asked for */
 
 /* 1 when id matches something, 0 when not, -1 on failure.  For what was cleaned, and what derives from it. */
 int rx_live(hone_regular *r, uint32_t id, uint32_t limit);

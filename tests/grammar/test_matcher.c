@@ -300,6 +300,27 @@ static void test_threads_share_a_grammar(void **state) {
     }
 }
 
+/* A long text of counted characters: each is a state of its own, and what is kept of it must stay small. */
+static void test_long_counted_texts(void **state) {
+    (void)state;
+    hone_grammar *g = walk_compile("root ::= \"\\\"\" [^\"\\\\\\x00-\\x1F]{10,32767} \"\\\"\" [a-z]*");
+    hone_matcher *m;
+    uint32_t bits[WORDS];
+    assert_int_equal(hone_matcher_open(&m, g, v, NULL), HONE_OK);
+    assert_int_equal(hone_matcher_accept(m, '"', NULL), HONE_OK);
+    for (uint32_t i = 0; i < 32767; i++) {
+        if (i % 3 == 0) assert_int_equal(hone_matcher_mask(m, bits, NULL), HONE_OK);
+        if (i == 20001) assert_true((bits[1] >> 2 & 1) && (bits[3] >> 1 & 1)); /* a quote, and an a */
+        assert_int_equal(hone_matcher_accept(m, 'a' + (int32_t)(i % 26), NULL), HONE_OK);
+    }
+    assert_false(hone_matcher_allows(m, 'a'));
+    assert_true(hone_matcher_allows(m, '"'));
+    assert_true(hone_grammar_bytes(g) < 100u << 20);
+    print_message("%zu bytes\n", hone_grammar_bytes(g));
+    hone_matcher_close(m);
+    hone_grammar_unref(g);
+}
+
 static void test_every_failed_allocation_is_survived(void **state) {
     (void)state;
     const int64_t live = hone_mem_live;
@@ -342,6 +363,7 @@ int main(void) {
         cmocka_unit_test(test_duplicate_tokens_and_large_ids),
         cmocka_unit_test(test_a_vocabulary_that_cannot_go_on),
         cmocka_unit_test(test_threads_share_a_grammar),
+        cmocka_unit_test(test_long_counted_texts),
         cmocka_unit_test(test_every_failed_allocation_is_survived),
     };
     return cmocka_run_group_tests(tests, open_vocabulary, close_vocabulary);

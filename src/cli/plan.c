@@ -6,43 +6,83 @@
 #include "cli/train.h"
 #include "cli/verbs.h"
 #include "engine/engine.h"
+#include "fleet/controller.h"
+#include "fleet/copy.h"
+
+/* The options of `hone serve` that decide over memory, and its defaults. */
+static bool read_serve(const cli_args *args, hone_engine_config *cfg, uint32_t *copies) {
+    const hone_controller_config usual = hone_controller_defaults();
+    cfg->max_sequences = usual.engine.max_sequences;
+    *copies = usual.copies;
+    uint64_t kv_mb = 0, adapter_mb = 0;
+    if (!cli_u32(args, "max-sequences", 1, 4096, &cfg->max_sequences) ||
+        !cli_u32(args, "max-step-rows", 1, 65536, &cfg->max_step_rows) ||
+        !cli_u32(args, "max-length", 1, 1u << 24, &cfg->max_length) || !cli_uint(args, "kv-mb", 1, 1u << 24, &kv_mb) ||
+        !cli_uint(args, "adapter-mb", 1, 1u << 24, &adapter_mb) || !cli_u32(args, "copies", 1, 64, copies))
+        return false;
+    cfg->kv_bytes = kv_mb << 20;
+    cfg->no_prefix = cli_has(args, "no-prefix");
+    if (cli_has(args, "no-drafts")) cfg->max_draft = HONE_NO_DRAFT;
+    cfg->adapter_bytes = adapter_mb << 20;
+    return true;
+}
+
+static void say_bytes(const char *what, uint64_t bytes, const char *remark) {
+    char t[CLI_TEXT];
+    printf("%-9s %15llu B  %s%s\n", what, (unsigned long long)bytes, cli_bytes(bytes, t), remark);
+}
 
 static int plan_serve(const cli_args *args) {
     const char *name = cli_need(args, "model");
     if (!name) return CLI_USAGE;
-    cli_model m;
-    int rc = cli_model_open(&m, args, name, CLI_WEIGHTS);
-    if (rc == CLI_OK) {
-        hone_engine_config cfg = hone_engine_defaults(m.model);
-        uint64_t kv_mb = cfg.kv_bytes / 1000000;
-        if (!cli_u32(args, "sequences", 1, 1u << 16, &cfg.max_sequences) ||
-            !cli_u32(args, "length", 1, 1u << 28, &cfg.max_length) || !cli_uint(args, "kv-mb", 1, 1u << 30, &kv_mb) ||
-            !cli_kv_type(args, cli_get(args, "kv-type"), m.precision, &cfg.kv_type)) {
-            cli_model_close(&m);
-            return CLI_USAGE;
-        }
-        if (cli_has(args, "kv-mb")) cfg.kv_bytes = kv_mb * 1000000;
+    hone_engine_config cfg = {0};
+    hone_precision precision;
+    uint32_t threads = 0, copies;
+    if (!cli_precision(args, &precision) || !cli_u32(args, "threads", 1, 1024, &threads) ||
+        !read_serve(args, &cfg, &copies))
+        return CLI_USAGE;
+    if (!cli_kv_type(args, cli_get(args, "kv-type"), precision, &cfg.kv_type)) return CLI_USAGE;
+    hone_resolved where;
+    int rc = cli_model_resolve(&where, args, name);
+    if (rc != CLI_OK) return rc;
+    hone_error err = {.position = HONE_NO_POSITION};
+    hone_model *model = NULL;
+    hone_pool *pool = NULL;
+    hone_status status = hone_pool_open(&pool, threads, &err);
+    if (status == HONE_OK) status = hone_model_open_shape(&model, where.path, hone_kernels_best(), precision, &err);
+    if (status == HONE_OK) {
         hone_memory_plan plan;
-        hone_engine_plan(&plan, m.model, m.pool, &cfg);
+        hone_engine_plan(&plan, model, pool, &cfg);
+        const hone_copy_process p =
+            hone_copy_process_plan(hone_pool_threads(pool), cfg.max_sequences, model->arch.vocab);
+        const uint64_t own = plan.kv + plan.scratch + p.own, shared = plan.weights + p.text;
+        const uint64_t total = shared + copies * own;
         if (args->json) {
-            rc =
-                cli_print_json(args, json_pack("{s:s, s:i, s:i, s:{s:I, s:I, s:I, s:I, s:I}}", "model", m.where.version,
-                                               "sequences", (int)cfg.max_sequences, "step_rows", (int)cfg.max_step_rows,
-                                               "memory_bytes", "weights", (json_int_t)plan.weights, "kv",
-                                               (json_int_t)plan.kv, "scratch", (json_int_t)plan.scratch, "adapters",
-                                               (json_int_t)plan.adapters, "total", (json_int_t)plan.total));
+            rc = cli_print_json(args, json_pack("{s:s, s:i, s:i, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}}",
+                                                "model", where.version, "copies", (int)copies, "max_sequences",
+                                                (int)cfg.max_sequences, "memory_bytes", "weights",
+                                                (json_int_t)plan.weights, "program", (json_int_t)p.text, "kv",
+                                                (json_int_t)plan.kv, "scratch", (json_int_t)plan.scratch, "process",
+                                                (json_int_t)p.own, "adapters", (json_int_t)plan.adapters, "copy",
+                                                (json_int_t)own, "total", (json_int_t)total, "total_with_adapters",
+                                                (json_int_t)(total + copies * plan.adapters)));
         } else {
-            char t[CLI_TEXT];
-            printf("weights   %15llu B  %s, shared by all copies on the machine\n", (unsigned long long)plan.weights,
-                   cli_bytes(plan.weights, t));
-            printf("kv pages  %15llu B  %s\n", (unsigned long long)plan.kv, cli_bytes(plan.kv, t));
-            printf("scratch   %15llu B  %s\n", (unsigned long long)plan.scratch, cli_bytes(plan.scratch, t));
-            printf("adapters  %15llu B  %s at most\n", (unsigned long long)plan.adapters, cli_bytes(plan.adapters, t));
-            printf("total     %15llu B  %s; %u sequences at once, steps of %u rows\n", (unsigned long long)plan.total,
-                   cli_bytes(plan.total, t), cfg.max_sequences, cfg.max_step_rows);
+            say_bytes("weights", plan.weights, ", laid for this machine; once for all copies");
+            say_bytes("program", p.text, ", once for all copies");
+            say_bytes("kv pages", plan.kv, ", each copy");
+            say_bytes("scratch", plan.scratch, ", each copy");
+            say_bytes("process", p.own, ", each copy");
+            char remark[80];
+            snprintf(remark, sizeof(remark), " for %u %s of %u sequences at once, no adapter resident", copies,
+                     copies == 1 ? "copy" : "copies", cfg.max_sequences);
+            say_bytes("total", total, remark);
+            say_bytes("adapters", plan.adapters, " at most, each copy, as they are used");
         }
     }
-    cli_model_close(&m);
+    if (status != HONE_OK) rc = cli_fail(args, &err);
+    hone_model_close(model);
+    hone_pool_close(pool);
+    hone_resolved_free(&where);
     return rc;
 }
 
@@ -89,17 +129,22 @@ static const char *const words[] = {"serve", "train", NULL};
 static const cli_option options[] = {
     CLI_TRAIN_OPTIONS,
     {"price", "X", "train: of an hour of this machine, for the cost"},
-    {"sequences", "N", "serve: sequences at once"},
-    {"length", "N", "serve: positions of one sequence at most"},
-    {"kv-mb", "N", "serve: memory for keys and values"},
+    {"copies", "N", "serve: of the model (1)"},
+    {"max-sequences", "N", "serve: requests that one copy runs at once (32)"},
+    {"max-step-rows", "N", "serve: tokens of one step at most"},
+    {"max-length", "N", "serve: positions of one request at most (the model's context)"},
+    {"kv-mb", "N", "serve: memory for keys and values of one copy, in MiB"},
+    {"no-prefix", NULL, "serve: no prefix is kept"},
+    {"no-drafts", NULL, "serve: one token a step and stream"},
     {"kv-type", "bf16|int8|f32", "serve: how keys and values are kept"},
+    {"adapter-mb", "N", "serve: memory for resident adapters of one copy, in MiB"},
     CLI_MODEL_OPTIONS,
     {NULL, NULL, NULL},
 };
 
 const cli_verb cli_verb_plan = {
     .name = "plan",
-    .usage = "plan serve --model NAME [--sequences N] [--length N] [--kv-mb N] [--kv-type T]\n"
+    .usage = "plan serve --model NAME [--copies N] [--max-sequences N] [--kv-mb N] ...\n"
              "plan train --model NAME --data FILE.jsonl [options of `hone train`] [--price X]",
     .about = "memory, time and cost, before anything runs",
     .example = "hone plan train --model smollm2 --data train.jsonl --price 0.10\nhone plan serve --model smollm2",

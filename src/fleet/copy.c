@@ -272,3 +272,18 @@ int hone_copy_run(int socket) {
     close(socket);
     return status == HONE_OK ? 0 : 1;
 }
+
+/* Measured, not derived (tests/e2e/test_memory.py holds it to the truth): what the dynamic linker and the C library
+ * dirty and the heap of an idle copy; a stack that products use; frames and records of one request; the bytes of the
+ * tokens, which grammars read. */
+#define PROCESS_BYTES (2000u << 10)
+#define THREAD_BYTES (96u << 10)
+#define REQUEST_BYTES (16u << 10)
+#define TOKEN_BYTES 24u
+#define TEXT_BYTES (6400u << 10)
+
+hone_copy_process hone_copy_process_plan(uint32_t threads, uint32_t max_sequences, uint32_t vocab) {
+    return (hone_copy_process){.own = PROCESS_BYTES + (uint64_t)threads * THREAD_BYTES +
+                                      (uint64_t)max_sequences * REQUEST_BYTES + (uint64_t)vocab * TOKEN_BYTES,
+                               .text = TEXT_BYTES};
+}

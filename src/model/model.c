@@ -226,6 +226,29 @@ done:
     return s;
 }
 
+hone_status hone_model_open_shape(hone_model **out, const char *path, const hone_kernels *kernels,
+                                  hone_precision precision, hone_error *err) {
+    *out = NULL;
+    hone_weights *w = NULL;
+    hone_model *m = NULL;
+    hone_status s = hone_weights_open(&w, path, err);
+    if (s == HONE_OK) s = model_describe(&m, w, precision, NULL, err);
+    if (s == HONE_OK) {
+        m->kernels = kernels;
+        s = model_place(m, err);
+    }
+    if (s == HONE_OK) {
+        model_owner *o = m->owner;
+        model_count(m);
+        for (size_t i = 0; i < o->n_slot; i++) o->slot[i].tensor = NULL; /* the weights are closed now */
+        *out = m;
+    } else {
+        hone_model_close(m);
+    }
+    hone_weights_close(w);
+    return s;
+}
+
 void hone_model_close(hone_model *m) {
     if (!m) return;
     model_owner *o = m->owner;

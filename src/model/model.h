@@ -63,6 +63,11 @@ typedef struct {
 /* From a path: a GGUF file, or a folder with config.json and *.safetensors.  Success: the caller owns *out. */
 hone_status hone_model_open(hone_model **out, const char *path, const hone_kernels *kernels, hone_precision precision,
                             hone_pool *pool, hone_error *err);
+
+/* The same without the weights' bytes: records, shapes and sizes, as plans need them; headers are all that is read.
+ * Nothing may be computed with it. */
+hone_status hone_model_open_shape(hone_model **out, const char *path, const hone_kernels *kernels,
+                                  hone_precision precision, hone_error *err);
 void hone_model_close(hone_model *m); /* NULL is fine */
 
 /* The tile file: the same model laid for (kernels, precision), written once, mapped read-only by every later process.

@@ -235,10 +235,14 @@ static void masks_show_the_answer(void **state) {
 
 static void plans_come_before_runs(void **state) {
     (void)state;
-    json_t *v = result("plan serve --model tiny --sequences 4 --json");
+    json_t *v = result("plan serve --model tiny --max-sequences 4 --json");
     const json_t *bytes = at(v, "memory_bytes");
-    assert_true(number(bytes, "total") ==
-                number(bytes, "weights") + number(bytes, "kv") + number(bytes, "scratch") + number(bytes, "adapters"));
+    assert_true(number(bytes, "copy") == number(bytes, "kv") + number(bytes, "scratch") + number(bytes, "process"));
+    assert_true(number(bytes, "total") == number(bytes, "weights") + number(bytes, "program") + number(bytes, "copy"));
+    assert_true(number(bytes, "total_with_adapters") == number(bytes, "total") + number(bytes, "adapters"));
+    json_t *ten = result("plan serve --model tiny --max-sequences 4 --copies 10 --json");
+    assert_true(number(at(ten, "memory_bytes"), "total") == number(bytes, "total") + 9 * number(bytes, "copy"));
+    json_decref(ten);
     json_decref(v);
     v = result("plan train --model tiny --data \"$W/rows.jsonl\" --epochs 3 --batch-rows 2 --price 1 --json");
     assert_int_equal(number(v, "steps"), 6);

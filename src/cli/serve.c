@@ -127,6 +127,11 @@ static hone_status wake(server *s, const char *name, hone_error *err) {
             status = hone_controller_component(s->controller, full, &component, err);
         }
     }
+    if (status == HONE_OK && r.tensors_path) { /* an adapter that is named stays resident */
+        hone_adapter_files files = {.config_path = r.config_path, .tensors_path = r.tensors_path};
+        memcpy(files.digest, r.digest, sizeof(files.digest));
+        status = hone_component_pin(component, &files, err);
+    }
     if (status == HONE_OK) hone_component_wake(component);
     hone_resolved_free(&r);
     return status;
@@ -304,7 +309,8 @@ done:
 
 static const cli_option options[] = {
     {"listen", "ADDR:PORT", "where to listen (127.0.0.1:8080); other than loopback needs a key"},
-    {"model", "NAME", "start its copy at once; may be repeated. Others start with their first request"},
+    {"model", "NAME",
+     "start its copy at once, keep its adapter resident; may be repeated. Others: with their first request"},
     {"config", "FILE.yaml", "the same settings from a file; options win"},
     {"precision", "f32|serving", "f32: activations and sums in f32, slower, for comparison"},
     {"kv-type", "bf16|int8|f32", "keys and values; int8: half the memory of bf16, other bits (fingerprint kv8)"},

@@ -352,8 +352,35 @@ void hone_component_wake(hone_component *m) {
     if (hone_child_start(&m->layer, c->base, &o, &err) != HONE_OK) controller_fail(m, "%s", err.message);
 }
 
+hone_status hone_component_pin(hone_component *m, const hone_adapter_files *adapter, hone_error *err) {
+    component_pin *p = hone_zalloc(1, sizeof(*p));
+    if (p) {
+        memcpy(p->digest, adapter->digest, sizeof(p->digest));
+        p->config_path = hone_strdup(adapter->config_path);
+        p->tensors_path = hone_strdup(adapter->tensors_path);
+    }
+    if (!p || !p->config_path || !p->tensors_path) {
+        if (p) hone_free(p->config_path);
+        if (p) hone_free(p->tensors_path);
+        hone_free(p);
+        return hone_fail(err, HONE_ERR_NOMEM, "no memory to pin an adapter");
+    }
+    p->next = m->pins;
+    m->pins = p;
+    for (uint32_t i = 0; i < m->n_link; i++)
+        if (m->link[i].ready) link_send_pin(&m->link[i], p);
+    return HONE_OK;
+}
+
 static void free_component(hone_component *m) {
     if (!m) return;
+    while (m->pins) {
+        component_pin *next = m->pins->next;
+        hone_free(m->pins->config_path);
+        hone_free(m->pins->tensors_path);
+        hone_free(m->pins);
+        m->pins = next;
+    }
     hone_child_drop(m->layer, true);
     for (uint32_t i = 0; m->link && i < m->n_link; i++) link_free(&m->link[i]);
     if (m->tick) event_free(m->tick);

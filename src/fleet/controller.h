@@ -103,6 +103,10 @@ typedef struct {
 hone_status hone_controller_admits(hone_component *m, uint32_t priority, uint32_t n_prompt, uint32_t max_tokens,
                                    uint32_t timeout_ms, hone_error *err);
 
+/* Every copy reads this adapter when it starts and never gives it up for others.  Copies that run already get it too.
+ */
+hone_status hone_component_pin(hone_component *m, const hone_adapter_files *adapter, hone_error *err);
+
 /* Begin a request: r->id and r->emitted are ignored, everything is copied.  timeout_ms 0: the configuration's. on_event
  * gets its events in order, DONE last and once; the handle is gone after DONE.  adapter NULL: the base.  HONE_ERR_FULL:
  * as above. */

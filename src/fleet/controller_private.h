@@ -76,7 +76,15 @@ struct hone_generation {
     void *arg;
 };
 
+/* An adapter that every copy keeps. */
+typedef struct component_pin {
+    struct component_pin *next;
+    char digest[HONE_DIGEST_TEXT];
+    char *config_path, *tensors_path;
+} component_pin;
+
 struct hone_component {
+    component_pin *pins;
     hone_component *next;
     hone_controller *controller;
     const hone_tokenizer *tokenizer; /* NULL: grammars are refused */
@@ -140,6 +148,7 @@ void queue_pulse(hone_component *m);          /* deadlines, the watchdog */
 void link_start(copy_link *l);
 void link_stop(copy_link *l, bool now); /* now: SIGKILL; otherwise STOP and let it finish */
 bool link_send_request(copy_link *l, hone_generation *g, hone_error *err);
+void link_send_pin(copy_link *l, const component_pin *pin);
 void link_send_cancel(copy_link *l, uint64_t id);
 bool link_has_adapter(const copy_link *l, const char *digest); /* resident there, or on its way */
 void link_free(copy_link *l);

@@ -96,10 +96,11 @@ bool link_has_adapter(const copy_link *l, const char *digest) {
     return false;
 }
 
-static bool send_adapter(copy_link *l, const hone_generation *g, hone_error *err) {
-    link_adapter *a = find_adapter(l, g->adapter);
+static bool send_adapter(copy_link *l, const char *digest, const char *config_path, const char *tensors_path,
+                         hone_error *err) {
+    link_adapter *a = find_adapter(l, digest);
     if (a && (a->state == ADAPTER_SENT || a->state == ADAPTER_READY)) return true;
-    const char *path[2] = {g->config_path, g->tensors_path};
+    const char *path[2] = {config_path, tensors_path};
     int fd[2] = {-1, -1};
     for (int i = 0; i < 2; i++) {
         fd[i] = open(path[i], O_RDONLY | O_CLOEXEC);
@@ -120,13 +121,26 @@ static bool send_adapter(copy_link *l, const hone_generation *g, hone_error *err
         return false;
     }
     if (a == &l->adapters[l->n_adapters]) l->n_adapters++;
-    memcpy(a->digest, g->adapter, sizeof(a->digest));
+    snprintf(a->digest, sizeof(a->digest), "%s", digest);
     a->state = ADAPTER_SENT;
     o->fd[0] = fd[0];
     o->fd[1] = fd[1];
     o->n_fd = 2;
-    hone_frame_text(&o->bytes, HONE_FRAME_ADAPTER, g->adapter);
+    hone_frame_text(&o->bytes, HONE_FRAME_ADAPTER, digest);
     return true;
+}
+
+void link_send_pin(copy_link *l, const component_pin *pin) {
+    hone_error err = {.position = HONE_NO_POSITION};
+    outgoing *o = NULL;
+    const bool sent = send_adapter(l, pin->digest, pin->config_path, pin->tensors_path, &err);
+    if (sent && !(o = open_piece(l))) hone_fail(&err, HONE_ERR_NOMEM, "no memory to send it");
+    if (!o) { /* requests load it as they load others */
+        hone_log(HONE_LOG_WARN, "fleet", "adapter %.12s is not pinned: %s", pin->digest, err.message);
+        return;
+    }
+    hone_frame_text(&o->bytes, HONE_FRAME_PIN, pin->digest);
+    event_add(l->writable, NULL);
 }
 
 /* Once a copy, before the first request that needs it. */
@@ -151,7 +165,7 @@ static bool send_vocabulary(copy_link *l, hone_error *err) {
 }
 
 bool link_send_request(copy_link *l, hone_generation *g, hone_error *err) {
-    if (g->adapter[0] && !send_adapter(l, g, err)) return false;
+    if (g->adapter[0] && !send_adapter(l, g->adapter, g->config_path, g->tensors_path, err)) return false;
     if (g->r.grammar_source && !send_vocabulary(l, err)) return false;
     outgoing *o = open_piece(l);
     if (!o) {
@@ -245,7 +259,7 @@ static void gone(copy_link *l, const char *digest) {
     const hone_generation *g = controller_user_of(l, digest);
     hone_error err = {.position = HONE_NO_POSITION};
     *a = l->adapters[--l->n_adapters];
-    if (!g || send_adapter(l, g, &err)) {
+    if (!g || send_adapter(l, digest, g->config_path, g->tensors_path, &err)) {
         if (g) event_add(l->writable, NULL);
         return;
     }
@@ -289,6 +303,7 @@ static hone_status take_frame(copy_link *l, const hone_frame *f) {
         m->state = HONE_COMPONENT_RUNNING;
         hone_log(HONE_LOG_INFO, "fleet", "copy %u of %s is ready, pid %ld, %s, sandbox: %s", l->index, m->path,
                  (long)hone_child_pid(l->child), m->ready.fingerprint, m->ready.sandbox);
+        for (const component_pin *p = m->pins; p; p = p->next) link_send_pin(l, p);
         controller_pump(m);
         return HONE_OK;
     case HONE_FRAME_EVENTS: l->moved_ns = hone_clock_ns(); return hone_frame_each_event(f, take_event, l);

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -66,14 +67,15 @@ static void widen(hone_dtype t, const uint8_t *from, float *out, size_t n) {
     }
 }
 
+/* Two at a time: an exponent of ones and 1 more reach the bit of the sign. */
 static bool finite_floats(const float *x, size_t n) {
-    uint32_t bad = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t u;
-        memcpy(&u, &x[i], sizeof(u));
-        bad |= (u & 0x7f800000u) == 0x7f800000u;
+    uint64_t bad = 0;
+    for (size_t i = 0; i < n; i += 2) {
+        uint64_t u = 0;
+        memcpy(&u, &x[i], i + 2 <= n ? sizeof(u) : sizeof(*x));
+        bad |= (u & 0x7f8000007f800000u) + 0x0080000000800000u;
     }
-    return !bad;
+    return !(bad & 0x8000000080000000u);
 }
 
 static bool finite_halves(const uint16_t *x, size_t n, hone_dtype t) {
@@ -229,6 +231,13 @@ static void *carve(carver *c, size_t count, size_t size) {
     return at;
 }
 
+/* Fewer faults while it is filled, fewer misses of addresses when many adapters take turns.  A wish: no is fine. */
+static void in_large_pages(uint8_t *at, size_t bytes) {
+    const uintptr_t page = 4096, from = ((uintptr_t)at + page - 1) / page * page,
+                    to = ((uintptr_t)at + bytes) / page * page;
+    if (to > from) madvise((void *)from, to - from, MADV_HUGEPAGE);
+}
+
 /* Places for every matrix of to[count], whose types are chosen. */
 static void carve_laid(carver *c, hone_lora *to, uint32_t count, bool dora) {
     for (uint32_t i = 0; i < count; i++) {
@@ -245,8 +254,9 @@ static void carve_laid(carver *c, hone_lora *to, uint32_t count, bool dora) {
 /* One panel of B: rows[n, rank] with n <= HONE_PANEL, turned. */
 #define TURN_PANEL(name, type_of)                                                                                      \
     static void name(const type_of *rows, uint32_t n, uint32_t rank, type_of *out) {                                   \
-        for (uint32_t r = 0; r < rank; r++)                                                                            \
-            for (uint32_t i = 0; i < HONE_PANEL; i++) out[r * HONE_PANEL + i] = i < n ? rows[i * rank + r] : 0;        \
+        if (n < HONE_PANEL) memset(out, 0, (size_t)rank *HONE_PANEL * sizeof(*out));                                   \
+        for (uint32_t i = 0; i < n; i++)                                                                               \
+            for (uint32_t r = 0; r < rank; r++) out[r * HONE_PANEL + i] = rows[i * rank + r];                          \
     }
 TURN_PANEL(turn_floats, float)
 TURN_PANEL(turn_halves, uint16_t)
@@ -368,6 +378,7 @@ static hone_status load_laid(adapter *a, const hone_safetensors *st, const hone_
     if (status == HONE_OK) {
         carve_laid(&c, to, count, s->dora);
         a->block = c.overflow ? NULL : hone_alloc_aligned(c.used, 1);
+        if (a->block) in_large_pages(a->block, c.used);
         if (!a->block) status = hone_fail(err, HONE_ERR_NOMEM, "no memory for an adapter");
     }
     if (status == HONE_OK) {

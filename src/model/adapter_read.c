@@ -7,7 +7,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -231,13 +230,6 @@ static void *carve(carver *c, size_t count, size_t size) {
     return at;
 }
 
-/* Fewer faults while it is filled, fewer misses of addresses when many adapters take turns.  A wish: no is fine. */
-static void in_large_pages(uint8_t *at, size_t bytes) {
-    const uintptr_t page = 4096, from = ((uintptr_t)at + page - 1) / page * page,
-                    to = ((uintptr_t)at + bytes) / page * page;
-    if (to > from) madvise((void *)from, to - from, MADV_HUGEPAGE);
-}
-
 /* Places for every matrix of to[count], whose types are chosen. */
 static void carve_laid(carver *c, hone_lora *to, uint32_t count, bool dora) {
     for (uint32_t i = 0; i < count; i++) {
@@ -378,7 +370,6 @@ static hone_status load_laid(adapter *a, const hone_safetensors *st, const hone_
     if (status == HONE_OK) {
         carve_laid(&c, to, count, s->dora);
         a->block = c.overflow ? NULL : hone_alloc_aligned(c.used, 1);
-        if (a->block) in_large_pages(a->block, c.used);
         if (!a->block) status = hone_fail(err, HONE_ERR_NOMEM, "no memory for an adapter");
     }
     if (status == HONE_OK) {

@@ -10,9 +10,6 @@
 #include "base/mem.h"
 #include "grammar/schema.h"
 
-/* The schema compiler may not be linked (tools that need no JSON). */
-#pragma weak hone_schema_node
-
 /* ---- Values ---- */
 
 static bool bad(hone_request *req, const char *param, const char *code, const char *what) {
@@ -181,7 +178,6 @@ void api_structured_free(api_structured *s) {
 /* One schema by itself: whether it can be kept, and OpenAI's rules of strict ones. */
 static hone_status try_schema(const json_t *schema, bool strict, hone_error *err) {
     hone_grammar_builder *b;
-    if (!hone_schema_node) return hone_fail(err, HONE_ERR_UNSUPPORTED, "#: no schema compiler in this program");
     hone_status status = hone_grammar_begin(&b, err);
     if (status != HONE_OK) return status;
     hone_gx out;

@@ -8,11 +8,6 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "grammar/matcher.h"
-#include "grammar/schema.h"
-
-#pragma weak hone_schema_node
-#define NEEDS_SCHEMAS                                                                                                  \
-    if (!hone_schema_node) skip()
 
 /* ---- A vocabulary of bytes, the special tokens of marks, and an end ---- */
 
@@ -125,7 +120,6 @@ static void expect(bool want, const char *source, const specials *s, const char 
 
 static void test_forced_calls_of_every_family(void **state) {
     (void)state;
-    NEEDS_SCHEMAS;
     const specials none = {.n = 0};
     json_t *schema = parameters();
     const api_function f[2] = {{.name = "get_weather", .parameters = schema, .allowed = true},
@@ -178,7 +172,6 @@ static void test_forced_calls_of_every_family(void **state) {
 /* The model's choice: text, or text and then calls; the mark that begins a call begins a call. */
 static void test_auto_is_text_then_calls(void **state) {
     (void)state;
-    NEEDS_SCHEMAS;
     const specials none = {.n = 0};
     json_t *schema = parameters();
     const api_function f[1] = {{.name = "get_weather", .parameters = schema, .allowed = true}};
@@ -212,7 +205,6 @@ static void test_auto_is_text_then_calls(void **state) {
 
 static void test_reasoning_comes_first(void **state) {
     (void)state;
-    NEEDS_SCHEMAS;
     const specials none = {.n = 0};
     api_dialect *d = api_dialect_bind(format("hermes"), "</think>", NULL);
     json_t *schema = json_pack("{s:s}", "type", "object");
@@ -240,7 +232,6 @@ static void test_reasoning_comes_first(void **state) {
 
 static void test_content(void **state) {
     (void)state;
-    NEEDS_SCHEMAS;
     const specials none = {.n = 0};
     api_dialect *d = api_dialect_bind(format("hermes"), "</think>", NULL);
     const api_function f[1] = {{.name = "f", .allowed = true}};
@@ -286,7 +277,6 @@ static void test_content(void **state) {
 /* A mark that is a special token is asked for as one, and its letters are text. */
 static void test_special_tokens(void **state) {
     (void)state;
-    NEEDS_SCHEMAS;
     const specials s = {.text = {"[TOOL_CALLS]", "[ARGS]", "</s>"}, .n = 3};
     api_dialect *d = api_dialect_bind(format("mistral"), NULL, NULL);
     const api_mark marks[] = {M_TRIGGER, M_OPEN, M_MIDDLE};
@@ -339,7 +329,6 @@ static void hear(void *arg, api_part part, const char *text, size_t n, const cha
 
 static void test_random_walks_are_calls(void **state) {
     (void)state;
-    NEEDS_SCHEMAS;
     const specials none = {.n = 0};
     json_t *schema = parameters();
     const api_function f[2] = {{.name = "get_weather", .parameters = schema, .allowed = true},

@@ -23,6 +23,7 @@ class Shift(enum.Enum):
 
 
 class Job(pydantic.BaseModel):
+    model_config = {"extra": "forbid"}
     grade: int = pydantic.Field(ge=1, le=9)
     shift: Shift
     senior: bool
@@ -135,7 +136,7 @@ def test_prediction_changes_no_byte(client, valid):
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": {}}}}, "response_format.json_schema.name", "Missing"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "a b", "schema": {}}}}, "response_format.json_schema.name", "pattern"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {}, "colour": 1}}}, "response_format.json_schema.colour", "Unknown"),
-        ({"response_format": schema_format({"type": "object", "properties": {"a": {"type": "string", "colour": "red"}}})}, "response_format", "#/properties/a/colour"),
+        ({"response_format": schema_format({"type": "object", "properties": {"a": {"type": "array", "contains": {"const": 1}, "minContains": 2}}})}, "response_format", "#/properties/a/minContains"),
         ({"response_format": schema_format({"$ref": "https://example.com/x.json"})}, "response_format", "#/$ref"),
         ({"response_format": schema_format({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}, strict=True)}, "response_format", "additionalProperties"),
         ({"response_format": schema_format({"type": "object", "properties": {"a": {"type": "string"}}, "required": [], "additionalProperties": False}, strict=True)}, "response_format", "required"),

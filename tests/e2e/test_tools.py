@@ -172,7 +172,7 @@ def test_tools_beside_a_response_format(client):
         ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "string"}}}]}, "tools[0].function.parameters"),
         ({"tools": [{"type": "function", "function": {"name": "f", "colour": 1}}]}, "tools[0].function.colour"),
         ({"tools": [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}}}]}, "tools[0].function.parameters"),
-        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {"colour": 1}}}}}], "tool_choice": "required"}, "tools[0].function.parameters"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "array", "contains": {"const": 1}, "minContains": 2}}}}}], "tool_choice": "required"}, "tools[0].function.parameters"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": "never"}, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "nope"}}}, "tool_choice.function.name"),
@@ -191,5 +191,5 @@ def test_faults_are_named(client, change, param):
 
 def test_a_schema_that_cannot_be_kept_and_need_not_be(client):
     """In auto mode, not strict: the call's arguments are any object."""
-    odd = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {"colour": 1}}}}}
+    odd = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "array", "contains": {"const": 1}, "minContains": 2}}}}}
     assert ask(client, tools=[odd], temperature=0, max_tokens=4).choices[0].finish_reason in ("length", "stop", "tool_calls")

@@ -120,8 +120,8 @@ struct hone_regular {
 /* Limits: what one operation may cost, what a grammar may grow to. */
 #define RX_BYTES_MAX (192u << 20)
 #define RX_DEPTH_MAX 4000u
-#define RX_WORK_BUILD (6u << 20) /* steps of building a grammar: some 0.3-0.6 s */
-#define RX_WORK_TOKEN (1u << 20) /* of a call about one token */
+#define RX_WORK_BUILD (32u << 20) /* steps of building a grammar, each some 10 ns */
+#define RX_WORK_TOKEN (12u << 20) /* of a call about one token */
 #define RX_ROWS_MAX 8192u  /* dense rows, 8 MB: a text of many counted characters needs each of its states once only */
 #define RX_VOID_MAX 60000u /* states of one search for a text */
 

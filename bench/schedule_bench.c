@@ -2,10 +2,11 @@
  * line.
  *
  *     schedule_bench --model M.gguf [--what giant,turn,wave,mixed] [--threads N] [--tokens 7900] [--context N]
- *                    [--seconds 8] [--stall PERCENT] [--adapter DIR]
+ *                    [--deep N] [--seconds 8] [--stall PERCENT] [--adapter DIR]
  *
  * giant: 8 streams, alone and while a prompt of --tokens comes in, with a newcomer of 64 tokens every second; gaps
  *        between tokens, time to a newcomer's first token, rows a second of the giant.  Ends after --seconds.
+ *        --deep: so many of the prompt's tokens are computed beforehand, so that it is met far down.
  * turn:  a prompt of --tokens, then the same with 40 more: time to the first token, cold and warm.
  * wave:  8 prompts at once, 600 tokens in common and 50 of their own: time to the first token.
  * mixed: 32 clients in a closed loop, 200 tokens in, 64 out, for --seconds: tokens a second.
@@ -25,7 +26,7 @@
 
 typedef struct {
     const char *model, *what, *adapter;
-    uint32_t threads, tokens, context, stall;
+    uint32_t threads, tokens, context, stall, deep;
     double seconds;
 } options;
 
@@ -90,6 +91,10 @@ static bool run_giant(hone_engine *e, const options *o, uint32_t vocab) {
     enum { STREAMS = 8, GIANT = 100, NEW = 200 };
     static double busy[MAX_GAPS];
     gaps_below = STREAMS;
+    if (o->deep && !submit(e, o, GIANT, o->deep, 0, 1, 5, vocab)) return false;
+    while (o->deep && hone_engine_step(e, on_event, NULL)) {
+    }
+    n_ttft = 0;
     for (uint64_t id = 0; id < STREAMS; id++)
         if (!submit(e, o, id, 600, 0, 7000, 10 + id, vocab)) return false;
     while (n_ttft < STREAMS) hone_engine_step(e, on_event, NULL);
@@ -195,6 +200,8 @@ static bool read_options(int argc, char **argv, options *o) {
             o->tokens = number;
         else if (!strcmp(name, "--context"))
             o->context = number;
+        else if (!strcmp(name, "--deep"))
+            o->deep = number;
         else if (!strcmp(name, "--stall"))
             o->stall = number;
         else if (!strcmp(name, "--seconds"))
@@ -228,7 +235,7 @@ int main(int argc, char **argv) {
     if (!read_options(argc, argv, &o)) {
         fprintf(stderr,
                 "usage: schedule_bench --model M.gguf [--what giant,turn,wave,mixed] [--threads N] [--tokens N] "
-                "[--context N] [--seconds S] [--stall PERCENT] [--adapter DIR]\n");
+                "[--context N] [--deep N] [--seconds S] [--stall PERCENT] [--adapter DIR]\n");
         return 2;
     }
     hone_error err = {0};

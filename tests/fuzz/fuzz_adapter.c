@@ -38,6 +38,7 @@ static void look(const hone_lora *lora, bool embed) {
         sum += (float)(at_a[0] + at_a[a * one - 1] + at_b[0] + at_b[panels * HONE_PANEL * lora->rank * one - 1]);
     }
     for (uint32_t i = 0; lora->gain && i < lora->n; i++) sum += lora->gain[i];
+    (void)sum;
 }
 
 static void look_at_all(hone_adapter *a, hone_status st, const hone_error *err) {

@@ -3,8 +3,8 @@
  * Every text of the grammar is valid JSON and valid under the schema; where a keyword cannot be kept exactly the schema
  * is refused with its JSON pointer.  The other direction may be narrower: properties come in the order in which the
  * schema lists them, then additional ones; whitespace is what options say.  (OpenAI's structured outputs, LLGuidance
- * and llama.cpp order properties so too.)  A keyword that only annotates (title, description, default, examples, ...)
- * is read and has no effect; an unknown keyword is refused.
+ * and llama.cpp order properties so too.)  A keyword that only annotates, or that no draft of JSON Schema defines, is
+ * read and has no effect, as the specification has it; docs/structured-output.md lists what is kept and what refused.
  *
  * $ref within the document, $defs and definitions, recursion; a reference to elsewhere is refused, nothing is fetched.
  */

@@ -173,14 +173,57 @@ static hone_status walk(bench *b, hone_grammar *g, const json_t *data, bool *thr
     return status;
 }
 
-/* The keyword at the end of the pointer that a refusal begins with. */
+static bool is_keyword(const char *word, size_t n) {
+    static const char *const all[] = {"type",
+                                      "enum",
+                                      "const",
+                                      "pattern",
+                                      "format",
+                                      "multipleOf",
+                                      "minimum",
+                                      "maximum",
+                                      "uniqueItems",
+                                      "contains",
+                                      "minContains",
+                                      "maxContains",
+                                      "minProperties",
+                                      "maxProperties",
+                                      "patternProperties",
+                                      "propertyNames",
+                                      "unevaluatedProperties",
+                                      "unevaluatedItems",
+                                      "additionalProperties",
+                                      "required",
+                                      "$ref",
+                                      "$dynamicRef",
+                                      "$recursiveRef",
+                                      "allOf",
+                                      "anyOf",
+                                      "oneOf",
+                                      "not",
+                                      "if",
+                                      "dependencies",
+                                      "items",
+                                      "prefixItems",
+                                      "properties",
+                                      "definitions",
+                                      "$defs"};
+    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+        if (strlen(all[i]) == n && memcmp(all[i], word, n) == 0) return true;
+    return false;
+}
+
+/* The last keyword in the pointer that a refusal begins with; "#" where there is none. */
 static void count_refusal(bench *b, const char *message) {
-    char key[64];
-    const char *colon = strstr(message, ": "), *begin = message;
-    for (const char *p = message; colon && p < colon; p++)
-        if (*p == '/') begin = p + 1;
-    const size_t n = colon && begin != message ? (size_t)(colon - begin) : 0;
-    snprintf(key, sizeof(key), "%.*s", n && n < sizeof(key) ? (int)n : 1, n && n < sizeof(key) ? begin : "#");
+    char key[64] = "#";
+    const char *end = message[0] == '#' ? strstr(message, ": ") : NULL;
+    for (const char *part = message; end && part < end;) {
+        const char *next = part + 1;
+        while (next < end && *next != '/') next++;
+        if (is_keyword(part + 1, (size_t)(next - part - 1)))
+            snprintf(key, sizeof(key), "%.*s", (int)(next - part - 1), part + 1);
+        part = next;
+    }
     json_object_set_new(b->refused, key, json_integer(json_integer_value(json_object_get(b->refused, key)) + 1));
 }
 
@@ -201,7 +244,7 @@ enum { WILD = 40, MOST = 600 }; /* tokens at random; tokens of a text */
 /* One of the tokens that close something, or begin the shortest value; else any, by chance. */
 static int32_t choose(const bench *b, uint32_t n, double chance, bool closing) {
     static const char *const shortest[] = {"\"", "}", "]", "null", "true", "0", "1", "2", "3",
-                                           "4", "5", "6",  "7",    "8",    "9", "[", "{"};
+                                           "4",  "5", "6", "7",    "8",    "9", "[", "{"};
     size_t n_end = 0;
     const int32_t *end = hone_tokenizer_ends(b->tokenizer, &n_end);
     for (size_t i = 0; closing && i < n_end; i++)

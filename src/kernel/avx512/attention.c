@@ -305,8 +305,9 @@ INLINE void many(const bool bf16, const page *g, vector *v, uint32_t n) {
     const __m512 low = _mm512_set1_ps(-INFINITY);
     if (seen_by_all != 0xffffffffu)
         for (int j = 0; j < PAGE; j++)
-            _mm512_store_ps(s[j], _mm512_mask_mov_ps(low, _mm512_test_epi32_mask(bits, _mm512_set1_epi32(1 << j)),
-                                                     _mm512_load_ps(s[j])));
+            _mm512_store_ps(s[j],
+                            _mm512_mask_mov_ps(low, _mm512_test_epi32_mask(bits, _mm512_set1_epi32((int)(1u << j))),
+                                               _mm512_load_ps(s[j])));
     __m512 top[4] = {low, low, low, low};
 #pragma GCC unroll 4
     for (int j = 0; j < PAGE; j++) top[j % 4] = _mm512_max_ps(_mm512_load_ps(s[j]), top[j % 4]);

@@ -80,8 +80,10 @@ def start(home):
 def test_a_full_queue_answers_at_once(start):
     s = start("--max-sequences", "2", "--max-waiting", "4")
     many = Many(s.port)
-    for i in range(7): many.start(i, body(150))  # 2 run, 1 more lies at the copy, 4 wait
-    until(lambda: metric(s, "hone_requests_running") == 3 and metric(s, "hone_requests_waiting") == 4)
+    for i in range(3): many.start(i, body(300, temperature=1.2))  # 2 run, 1 more lies at the copy; nothing of it can be drafted
+    until(lambda: metric(s, "hone_requests_running") == 3)
+    for i in range(4): many.start(i, body(20))
+    until(lambda: metric(s, "hone_requests_waiting") == 4)
     took, after = [], 0
     for _ in range(40):
         status, headers, text, seconds = post(s.port, body(10))

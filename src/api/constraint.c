@@ -16,6 +16,7 @@ typedef struct {
     hone_buf *out; /* finished rules */
     uint32_t n_rule;
     const api_function *function; /* whose arguments are written */
+    bool exact;                   /* what its schema demands and this form cannot keep is refused, not left out */
     hone_error *err;
 } writer;
 
@@ -190,6 +191,36 @@ static const char *beyond(const json_t *schema) {
     return NULL;
 }
 
+/* Whether a schema that names no single type demands nothing of a value all the same. */
+static bool any_value(const json_t *schema) {
+    static const char *const restricts[] = {
+        "type", "enum", "const", "properties", "items", "required", "additionalProperties"};
+    if (!json_is_object(schema)) return json_is_true(schema);
+    for (size_t i = 0; i < sizeof(restricts) / sizeof(restricts[0]); i++)
+        if (json_object_get(schema, restricts[i])) return false;
+    return beyond(schema) == NULL;
+}
+
+/* Whether it demands an object, and nothing of its members. */
+static bool any_object(const json_t *schema) {
+    return is_type(schema, "object") && !json_object_get(schema, "properties") &&
+           !json_object_get(schema, "required") && !json_object_get(schema, "enum") &&
+           !json_object_get(schema, "const") &&
+           (!json_object_get(schema, "additionalProperties") ||
+            json_is_true(json_object_get(schema, "additionalProperties"))) &&
+           beyond(schema) == NULL;
+}
+
+/* A name that is demanded and that no property has; NULL: none. */
+static const char *missing_property(const json_t *schema) {
+    const json_t *list = json_object_get(schema, "required"), *properties = json_object_get(schema, "properties");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *name = json_string_value(json_array_get(list, i));
+        if (name && !json_object_get(properties, name)) return name;
+    }
+    return NULL;
+}
+
 /* PARAMETERS: one value.  Strings are raw text up to the mark behind them, everything else is JSON. */
 static hone_status add_value(writer *w, hone_buf *rule, const json_t *whole, const char *name, const json_t *schema) {
     const json_t *list = json_object_get(schema, "enum"), *only = json_object_get(schema, "const");
@@ -217,13 +248,13 @@ static hone_status add_value(writer *w, hone_buf *rule, const json_t *whole, con
         if (json_array_size(list) == 0) status = cannot(w, pointer, "an empty enum");
     } else if (is_type(schema, "string") && !more) {
         add_avoid(rule, w->c->dialect->mark[M_VALUE_END]);
-    } else if (is_type(schema, "string") && w->function->strict) {
+    } else if (is_type(schema, "string") && w->exact) {
         status = cannot(w, pointer, "this model writes strings of calls without quotes, and so it cannot be kept");
     } else if (json_is_string(json_object_get(schema, "type")) && !is_type(schema, "string")) {
         json_t *part = part_schema(whole, schema);
         add_schema(rule, part);
         json_decref(part);
-    } else if (w->function->strict) {
+    } else if (w->function->strict || (w->exact && !any_value(schema))) {
         status = cannot(w, pointer, "this model's form of calls needs one type for each parameter");
     } else {
         add_avoid(rule, w->c->dialect->mark[M_VALUE_END]);
@@ -247,10 +278,12 @@ static hone_status add_parameters(writer *w, hone_buf *rule) {
     json_t *schema = object_schema(w->function);
     const char *more = beyond(schema);
     hone_status status = HONE_OK;
-    if (more && w->function->strict) {
+    if (more && w->exact) {
         char pointer[100];
         snprintf(pointer, sizeof(pointer), "#/%.80s", more);
         status = cannot(w, pointer, "this model's form of calls cannot keep it");
+    } else if (w->exact && missing_property(schema)) {
+        status = cannot(w, "#/required", "this model's form of calls needs a property for each required name");
     }
     const char *name;
     json_t *property;
@@ -306,6 +339,11 @@ static hone_status add_gemma_object(writer *w, hone_buf *rule, const json_t *sch
                                     uint32_t depth) {
     const json_t *properties = json_object_get(schema, "properties");
     const uint32_t n = (uint32_t)json_object_size(properties), base = w->n_rule;
+    if (w->exact && missing_property(schema)) {
+        char at[300];
+        snprintf(at, sizeof(at), "%.280s/required", pointer);
+        return cannot(w, at, "this model's form of calls needs a property for each required name");
+    }
     w->n_rule += n + 1;
     hone_buf_format(rule, " \"{\" hone-m%u-first \"}\"", base);
     const char *name;
@@ -368,9 +406,10 @@ static hone_status add_gemma(writer *w, hone_buf *rule, const json_t *schema, co
         drop(&item, rule);
         hone_buf_format(rule, " \"[\" ( hone-i%u ( \",\" hone-i%u )* )? \"]\"", number, number);
         return status;
-    } else if (is_type(schema, "object") && json_object_get(schema, "properties")) {
+    } else if (is_type(schema, "object") && (json_object_get(schema, "properties") ||
+                                             json_is_false(json_object_get(schema, "additionalProperties")))) {
         return add_gemma_object(w, rule, schema, pointer, depth);
-    } else if (w->function->strict) {
+    } else if (w->function->strict || (w->exact && !any_value(schema) && !any_object(schema))) {
         return cannot(w, pointer, "this model's form of calls needs a type of each value");
     } else {
         add_gemma_any(w, rule, is_type(schema, "object"));
@@ -386,6 +425,7 @@ static hone_status add_body(writer *w, hone_buf *rule, const api_function *f) {
     json_t *schema = NULL;
     hone_status status = HONE_OK;
     w->function = f;
+    w->exact = f->strict || w->c->tools == API_TOOLS_FORCED;
     hone_buf text = {0};
     switch (form->style) {
     case API_CALL_OBJECT:
@@ -428,7 +468,7 @@ static hone_status add_body(writer *w, hone_buf *rule, const api_function *f) {
             add_gemma_any(w, rule, true);
         } else {
             schema = object_schema(f);
-            if (!json_object_get(schema, "properties"))
+            if (!json_object_get(schema, "properties") && (!w->exact || any_object(schema)))
                 add_gemma_any(w, rule, true);
             else
                 status = add_gemma(w, rule, schema, "#", 0);

@@ -233,7 +233,7 @@ static bool loosen(hone_request *req, const api_dialect *d, api_tools *t, bool *
         api_function *f = &t->function[i], alone = *f;
         if (!f->allowed || f->loose) continue;
         alone.allowed = true;
-        const api_constraint one = {.dialect = d, .tools = API_TOOLS_FORCED, .function = &alone, .n_function = 1};
+        const api_constraint one = {.dialect = d, .tools = t->mode, .function = &alone, .n_function = 1};
         hone_buf source = {0};
         hone_error err = {.position = HONE_NO_POSITION};
         hone_status status = api_constraint_source(&one, &source, NULL, &err);

@@ -417,6 +417,50 @@ static void test_what_cannot_be_kept(void **state) {
     json_decref(schema);
 }
 
+/* A call that is forced keeps its schema or is refused, strict or not; where the model chooses, what the form can keep
+ * is kept. */
+static void test_forced_calls_ignore_nothing(void **state) {
+    (void)state;
+    static const struct {
+        const char *parameters, *pointer;
+    } row[] = {{"{\"properties\": {\"a\": {\"type\": \"string\", \"pattern\": \"^x+$\"}}}", "#/properties/a/pattern"},
+               {"{\"properties\": {\"a\": {\"type\": \"string\", \"minLength\": 2}}}", "#/properties/a/minLength"},
+               {"{\"properties\": {\"a\": {\"type\": \"string\", \"format\": \"date\"}}}", "#/properties/a/format"},
+               {"{\"properties\": {\"a\": {\"type\": [\"string\", \"null\"]}}}", "#/properties/a"},
+               {"{\"properties\": {\"a\": {\"anyOf\": [{\"type\": \"integer\"}]}}}", "#/properties/a/anyOf"},
+               {"{\"properties\": {\"a\": {\"properties\": {\"b\": {\"type\": \"integer\"}}}}}", "#/properties/a"},
+               {"{\"properties\": {\"a\": {}}, \"minProperties\": 1}", "#/minProperties"},
+               {"{\"properties\": {\"a\": {}}, \"required\": [\"a\", \"b\"]}", "#/required"},
+               {"{\"properties\": {\"a\": {\"description\": \"anything\"}}}", NULL},
+               {"{\"properties\": {\"a\": {\"type\": \"string\", \"title\": \"A\"}}, \"required\": [\"a\"]}", NULL},
+               {"{\"additionalProperties\": false}", NULL},
+               {"{}", NULL}};
+    const char *const families[] = {"qwen-coder", "seed", "glm", "glm-tight", "gemma", "functiongemma"};
+    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+        api_dialect *d = api_dialect_bind(format(families[i]), NULL, NULL);
+        for (size_t k = 0; k < sizeof(row) / sizeof(row[0]); k++) {
+            json_t *schema = json_loads(row[k].parameters, 0, NULL);
+            assert_non_null(schema);
+            const api_function f = {.name = "f", .parameters = schema, .allowed = true};
+            api_constraint c = {.dialect = d, .tools = API_TOOLS_FORCED, .function = &f, .n_function = 1};
+            hone_buf out = {0};
+            hone_error err = {0};
+            const hone_status status = api_constraint_source(&c, &out, NULL, &err);
+            if (status != (row[k].pointer ? HONE_ERR_UNSUPPORTED : HONE_OK))
+                fail_msg("%s: %s: status %d", families[i], row[k].parameters, status);
+            if (row[k].pointer && strncmp(err.message, row[k].pointer, strlen(row[k].pointer)) != 0)
+                fail_msg("%s: %s: %s", families[i], row[k].parameters, err.message);
+            hone_buf_free(&out);
+            c.tools = API_TOOLS_AUTO;
+            if (d->format->style == API_CALL_PARAMETERS)
+                assert_int_equal(api_constraint_source(&c, &out, NULL, &err), HONE_OK);
+            hone_buf_free(&out);
+            json_decref(schema);
+        }
+        api_dialect_close(d);
+    }
+}
+
 /* Each allocation fails in turn: an error, or the whole source, never one with something missing. */
 static void test_failed_allocations(void **state) {
     (void)state;
@@ -465,6 +509,7 @@ int main(void) {
         cmocka_unit_test(test_special_tokens),
         cmocka_unit_test(test_random_walks_are_calls),
         cmocka_unit_test(test_what_cannot_be_kept),
+        cmocka_unit_test(test_forced_calls_ignore_nothing),
         cmocka_unit_test(test_failed_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

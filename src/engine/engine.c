@@ -407,6 +407,7 @@ const char *hone_engine_check(const hone_engine *e) {
         if (i && !engine_older(e->running[i - 1], r)) return "running requests are out of order";
         if (r->n_done >= r->r.n_prompt + r->n_output) return "a running request has nothing to compute";
         if (r->n_cached > r->r.n_prompt) return "a request has more cached tokens than its prompt";
+        if (r->n_cached == r->r.n_prompt && r->n_output == 0) return "nothing of a prompt was computed";
         if (r->n_output > r->r.max_tokens) return "a request has too many tokens";
         used += r->adapter != NULL;
     }

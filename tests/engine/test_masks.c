@@ -59,7 +59,7 @@ static int tear_down(void **state) {
 }
 
 typedef struct {
-    uint32_t n, first, n_done, n_accepted, n_rejected;
+    uint32_t n, first, n_done, n_cached, n_accepted, n_rejected;
     int32_t token[MAX_TOKENS];
     float logprob[MAX_TOKENS];
     hone_finish finish;
@@ -84,6 +84,7 @@ static void on_event(void *arg, const hone_event *ev) {
     } else if (ev->kind == HONE_EVENT_DONE) {
         a->n_done++;
         a->finish = ev->finish;
+        a->n_cached = ev->n_cached;
         a->n_accepted = ev->n_accepted;
         a->n_rejected = ev->n_rejected;
         if (ev->error) snprintf(a->problem, sizeof(a->problem), "%.79s", ev->error->message);
@@ -298,6 +299,32 @@ static void forced_runs_need_no_step_each(void **state) {
     rig_close(r);
 }
 
+/* A prompt of whole pages is found whole only where the first token of the answer is known without its last row: forced
+ * by a grammar, or in a journal. */
+static void forced_tokens_let_a_whole_prompt_be_found(void **state) {
+    (void)state;
+    rig *r = rig_open(1, 1, 64, HONE_NO_DRAFT);
+    int32_t prompt[64];
+    tiny_tokens(prompt, 64, model->arch.vocab, 3);
+    const int32_t told = 'a';
+    for (uint32_t i = 0; i < 4; i++) {
+        hone_engine_request q = {.id = i, .prompt = prompt, .n_prompt = 64, .n_logprobs = -1, .max_tokens = 20};
+        q.sampling = hone_sampling_defaults();
+        if (i == 2) q.grammar_source = "root ::= \"the same words\" [0-9]";
+        if (i == 2) q.n_grammar_source = strlen(q.grammar_source);
+        if (i == 3) q.emitted = &told;
+        if (i == 3) q.n_emitted = 1;
+        assert_int_equal(hone_engine_submit(r->e, &q, NULL), HONE_OK);
+        run(r);
+        assert_int_equal(r->of[i].n_done, 1);
+    }
+    assert_int_equal(r->of[0].n_cached, 0);
+    assert_int_equal(r->of[1].n_cached, 32);
+    assert_int_equal(r->of[2].n_cached, 64);
+    assert_int_equal(r->of[3].n_cached, 64);
+    rig_close(r);
+}
+
 static void stops_lengths_and_least_lengths(void **state) {
     (void)state;
     rig *r = rig_open(1, 1, 64, 0);
@@ -419,6 +446,7 @@ int main(void) {
         cmocka_unit_test(whatever_the_logits_texts_are_valid),
         cmocka_unit_test(tokens_are_the_same_however_they_came),
         cmocka_unit_test(forced_runs_need_no_step_each),
+        cmocka_unit_test(forced_tokens_let_a_whole_prompt_be_found),
         cmocka_unit_test(stops_lengths_and_least_lengths),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(a_text_that_cannot_go_on_ends_its_request_alone),

@@ -168,8 +168,8 @@ static uint32_t timeout_of(const hone_request *req, const json_t *body) {
 
 bool api_admits(hone_request *req, const api_target *target, const json_t *body) {
     hone_error err = {.position = HONE_NO_POSITION};
-    if (hone_controller_admits(target->base->component, class_of(body), 0, 1, timeout_of(req, body), &err) == HONE_OK)
-        return true;
+    const hone_newcomer one = {.priority = class_of(body), .max_tokens = 1, .timeout_ms = timeout_of(req, body)};
+    if (hone_controller_admits(target->base->component, &one, &err) == HONE_OK) return true;
     api_fail(req, &err, NULL);
     return false;
 }
@@ -496,6 +496,21 @@ static void start_more(api_call *call) {
     }
 }
 
+/* All choices or none: what was begun is not refused half way.  Those behind the window take the places of the first.
+ */
+static bool admitted(api_call *call) {
+    const uint32_t n = call->n_choice < API_WINDOW ? call->n_choice : API_WINDOW;
+    hone_newcomer all = {.priority = call->engine.priority,
+                         .n = n,
+                         .max_tokens = call->engine.max_tokens,
+                         .timeout_ms = call->timeout_ms};
+    for (uint32_t i = 0; i < n; i++) all.n_prompt += call->choice[i].n_prompt;
+    hone_error err = {.position = HONE_NO_POSITION};
+    if (hone_controller_admits(call->target.base->component, &all, &err) == HONE_OK) return true;
+    fail(call, &err);
+    return false;
+}
+
 void api_call_start(api_call *call, int64_t max_tokens) {
     const uint32_t context = call->target.base->context;
     uint32_t longest = 0;
@@ -534,7 +549,7 @@ void api_call_start(api_call *call, int64_t max_tokens) {
     call->engine.max_tokens = max_tokens < 0 ? context - longest : (uint32_t)max_tokens;
     if (call->engine.min_tokens > call->engine.max_tokens) call->engine.min_tokens = call->engine.max_tokens;
     hone_request_on_close(call->req, on_gone, call);
-    start_more(call);
+    if (admitted(call)) start_more(call);
 }
 
 static json_t *ids_array(const int32_t *id, size_t n) {

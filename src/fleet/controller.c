@@ -103,13 +103,12 @@ hone_status hone_controller_generate(hone_component *m, const hone_adapter_files
                                      hone_error *err) {
     hone_controller *c = m->controller;
     *out = NULL;
+    if (c->draining) return hone_fail(err, HONE_ERR_BUSY, "the server is stopping");
     if (r->n_prompt == 0) return hone_fail(err, HONE_ERR_ARG, "the prompt has no tokens");
     if (r->cache_salt && strlen(r->cache_salt) >= HONE_DIGEST_TEXT)
         return hone_fail(err, HONE_ERR_ARG, "a cache salt of %zu bytes", strlen(r->cache_salt));
     if (r->priority > HONE_PRIORITY_LAST)
         return hone_fail(err, HONE_ERR_ARG, "class %u is over %u", r->priority, HONE_PRIORITY_LAST);
-    const hone_status status = hone_controller_admits(m, r->priority, r->n_prompt, r->max_tokens, timeout_ms, err);
-    if (status != HONE_OK) return status;
     hone_generation *g = journal_of(adapter, r);
     if (!g) return hone_fail(err, HONE_ERR_NOMEM, "no memory for a request");
     g->component = m;
@@ -447,7 +446,7 @@ void hone_component_get_status(const hone_component *m, hone_component_status *o
                                    .waiting = m->n_waiting,
                                    .restarts = m->restarts,
                                    .stalls = m->stalls,
-                                   .wait_seconds = queue_wait_seconds(m, HONE_PRIORITY_USUAL, 0),
+                                   .wait_seconds = queue_wait_seconds(m, HONE_PRIORITY_USUAL, 1, 0),
                                    .expired = m->expired,
                                    .stalled = m->stalled};
     for (uint32_t p = 0; p <= HONE_PRIORITY_LAST; p++) out->waiting_tokens += m->sum[p].prompt;

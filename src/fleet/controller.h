@@ -98,18 +98,25 @@ typedef struct {
 #define HONE_PRIORITY_USUAL 8u
 #define HONE_PRIORITY_LAST 16u
 
-/* Whether a request would be taken now, before anything is spent on it; n_prompt 0: not known yet.  HONE_ERR_FULL: the
- * queue is full, and err's position is the seconds (at least 1) after which it would fit if nobody else came. */
-hone_status hone_controller_admits(hone_component *m, uint32_t priority, uint32_t n_prompt, uint32_t max_tokens,
-                                   uint32_t timeout_ms, hone_error *err);
+/* What wants to be taken: n requests (0: one) that come together, of which all are taken or none. */
+typedef struct {
+    uint32_t priority, n;
+    uint64_t n_prompt;   /* tokens of all together; 0: not known yet */
+    uint32_t max_tokens; /* of each */
+    uint32_t timeout_ms; /* to begin; 0: the configuration's */
+} hone_newcomer;
+
+/* Whether it would be taken now, before anything is spent on it.  HONE_ERR_FULL: the queue is full, and err's position
+ * is the seconds (at least 1) after which it would fit if nobody else came. */
+hone_status hone_controller_admits(hone_component *m, const hone_newcomer *r, hone_error *err);
 
 /* Every copy reads this adapter when it starts and never gives it up for others.  Copies that run already get it too.
  */
 hone_status hone_component_pin(hone_component *m, const hone_adapter_files *adapter, hone_error *err);
 
 /* Begin a request: r->id and r->emitted are ignored, everything is copied.  timeout_ms 0: the configuration's. on_event
- * gets its events in order, DONE last and once; the handle is gone after DONE.  adapter NULL: the base.  HONE_ERR_FULL:
- * as above. */
+ * gets its events in order, DONE last and once; the handle is gone after DONE.  adapter NULL: the base.  It is taken
+ * however many wait: whoever lets requests in asks hone_controller_admits first. */
 typedef void (*hone_generation_fn)(void *arg, const hone_event *event);
 hone_status hone_controller_generate(hone_component *m, const hone_adapter_files *adapter, const hone_engine_request *r,
                                      uint32_t timeout_ms, hone_generation_fn on_event, void *arg, hone_generation **out,

@@ -140,7 +140,8 @@ int controller_vocabulary(hone_component *m, hone_error *err); /* a descriptor, 
 void queue_put(hone_generation *g, copy_link *at); /* at a copy, or (NULL) among those that wait, in its place */
 void queue_take(hone_generation *g);               /* out of its list */
 hone_generation *queue_first(hone_component *m);   /* of those that wait; NULL: none */
-double queue_wait_seconds(const hone_component *m, uint32_t priority, double own_seconds);
+/* Until the last of `own` newcomers begins. */
+double queue_wait_seconds(const hone_component *m, uint32_t priority, uint32_t own, double own_seconds);
 uint32_t queue_room(const hone_component *m); /* requests that one copy takes */
 void queue_pulse(hone_component *m);          /* deadlines, the watchdog */
 

@@ -90,17 +90,22 @@ uint32_t queue_room(const hone_component *m) {
     return n + n / 16 + 1; /* a few more, so that a place that falls free is taken in the next step */
 }
 
-static uint32_t ready_copies(const hone_component *m, uint32_t *free_places) {
-    uint32_t n = 0, places = 0;
+/* places: requests that could run at once; room: what copies take beside that. */
+typedef struct {
+    uint32_t copies, places, room;
+} capacity;
+
+static capacity free_capacity(const hone_component *m) {
+    const uint32_t most = m->controller->cfg.engine.max_sequences, room = queue_room(m);
+    capacity c = {0};
     for (uint32_t i = 0; i < m->n_link; i++) {
         const copy_link *l = &m->link[i];
         if (!l->ready || l->leaving || l->gone) continue;
-        n++;
-        if (l->n_running < m->controller->cfg.engine.max_sequences)
-            places += m->controller->cfg.engine.max_sequences - l->n_running;
+        c.copies++;
+        c.places += l->n_running < most ? most - l->n_running : 0;
+        c.room += l->n_running < room ? room - l->n_running : 0;
     }
-    if (free_places) *free_places = places;
-    return n;
+    return c;
 }
 
 static double seconds_of(const hone_component *m, uint64_t prompt, uint64_t output) {
@@ -109,16 +114,16 @@ static double seconds_of(const hone_component *m, uint64_t prompt, uint64_t outp
 
 /* Places fall free as fast as the copies work off requests: the k-th in line begins once the work of those before it,
  * and of one more, is done. */
-double queue_wait_seconds(const hone_component *m, uint32_t priority, double own_seconds) {
-    uint32_t places = 0, n = 0;
-    const uint32_t copies = ready_copies(m, &places);
+double queue_wait_seconds(const hone_component *m, uint32_t priority, uint32_t own, double own_seconds) {
+    uint32_t n = own;
+    const capacity c = free_capacity(m);
     double ahead = own_seconds;
     for (uint32_t p = 0; p <= priority && p <= HONE_PRIORITY_LAST; p++) {
         n += m->sum[p].n;
         ahead += seconds_of(m, m->sum[p].prompt, m->sum[p].output);
     }
-    if (copies == 0 || n < places) return 0;
-    return ahead / copies;
+    if (c.copies == 0 || n <= c.places) return 0;
+    return ahead / c.copies;
 }
 
 /* ---- Admission ---- */
@@ -130,7 +135,7 @@ static double until_gone(const hone_component *m, double n) {
         prompt += m->sum[p].prompt;
         output += m->sum[p].output;
     }
-    const uint32_t copies = ready_copies(m, NULL);
+    const uint32_t copies = free_capacity(m).copies;
     if (copies == 0 || m->n_waiting == 0) return 5; /* the model is still on its way */
     return seconds_of(m, prompt, output) / m->n_waiting * n / copies;
 }
@@ -147,25 +152,28 @@ static hone_status refuse(hone_component *m, hone_refused why, double seconds, h
     }
 }
 
-hone_status hone_controller_admits(hone_component *m, uint32_t priority, uint32_t n_prompt, uint32_t max_tokens,
-                                   uint32_t timeout_ms, hone_error *err) {
+hone_status hone_controller_admits(hone_component *m, const hone_newcomer *r, hone_error *err) {
     const hone_controller_config *cfg = &m->controller->cfg;
     if (m->controller->draining) return hone_fail(err, HONE_ERR_BUSY, "the server is stopping");
-    uint32_t places; /* for them some of the queue only wait until this turn of the loop is over */
-    if (ready_copies(m, &places) && m->n_waiting < places) return HONE_OK;
-    if (m->n_waiting - places >= cfg->max_waiting)
-        return refuse(m, HONE_REFUSED_REQUESTS, until_gone(m, m->n_waiting - places - cfg->max_waiting + 1.0), err);
-    uint64_t tokens = n_prompt;
+    const uint32_t n = r->n ? r->n : 1, waiting = m->n_waiting;
+    const capacity c = free_capacity(m); /* some of the queue only wait until this turn of the loop is over */
+    if (c.copies && (uint64_t)waiting + n <= c.places) return HONE_OK;
+    /* More than ever fits counts as what does: it is taken once everything is free. */
+    const uint64_t all = (uint64_t)c.copies * queue_room(m) + cfg->max_waiting,
+                   limit = (uint64_t)c.room + cfg->max_waiting;
+    const uint64_t then = waiting + (n < all ? n : all ? all : 1);
+    if (then > limit) return refuse(m, HONE_REFUSED_REQUESTS, until_gone(m, (double)(then - limit)), err);
+    uint64_t tokens = r->n_prompt;
     for (uint32_t p = 0; p <= HONE_PRIORITY_LAST; p++) tokens += m->sum[p].prompt;
-    if (m->n_waiting > places && cfg->max_waiting_tokens && tokens > cfg->max_waiting_tokens) {
-        const uint64_t over = tokens - cfg->max_waiting_tokens, held = tokens - n_prompt;
-        return refuse(m, HONE_REFUSED_TOKENS, until_gone(m, (double)m->n_waiting * (double)over / (double)held), err);
+    if (waiting > c.places && cfg->max_waiting_tokens && tokens > cfg->max_waiting_tokens) {
+        const uint64_t over = tokens - cfg->max_waiting_tokens, held = tokens - r->n_prompt;
+        return refuse(m, HONE_REFUSED_TOKENS, until_gone(m, (double)waiting * (double)over / (double)held), err);
     }
-    const double own = seconds_of(m, n_prompt, hone_rate_expect(&m->rate, max_tokens));
-    const double wait = queue_wait_seconds(m, priority, own);
+    const uint64_t output = (uint64_t)hone_rate_expect(&m->rate, r->max_tokens) * n;
+    const double wait = queue_wait_seconds(m, r->priority, n, seconds_of(m, r->n_prompt, output));
     double most = cfg->max_wait_ms ? cfg->max_wait_ms / 1e3 : INFINITY;
     /* To take what will pass its deadline waiting would only use up the place. */
-    const uint32_t timeout = timeout_ms ? timeout_ms : cfg->timeout_ms;
+    const uint32_t timeout = r->timeout_ms ? r->timeout_ms : cfg->timeout_ms;
     if (timeout && timeout / 1e3 < most) most = timeout / 1e3;
     if (wait > most) return refuse(m, HONE_REFUSED_WAIT, wait - most, err);
     return HONE_OK;

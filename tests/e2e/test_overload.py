@@ -101,6 +101,23 @@ def test_a_full_queue_answers_at_once(start):
     assert metric(s, 'hone_requests_refused_total') >= len(took)
 
 
+def test_choices_are_taken_all_or_none(start):
+    s = start("--max-sequences", "1", "--max-waiting", "2")  # a place, a spare one at the copy, two that wait
+    status, _, text, _ = post(s.port, body(5, n=4))
+    assert status == 200 and len(json.loads(text)["choices"]) == 4
+    many = Many(s.port)
+    many.start("more than ever fits", body(60, n=6, temperature=1.2))
+    until(lambda: metric(s, "hone_requests_waiting") >= 2)
+    assert post(s.port, body(5))[0] == 429
+    assert [e[1] for e in many.wait()] == [200]
+    for i in range(2): many.start(i, body(200, temperature=1.2))
+    until(lambda: metric(s, "hone_requests_running") == 2)
+    assert post(s.port, body(5, n=3))[0] == 429 and metric(s, "hone_requests_waiting") == 0
+    status, _, text, _ = post(s.port, body(5, n=2))
+    assert status == 200 and len(json.loads(text)["choices"]) == 2
+    assert [e[1] for e in many.wait()] == [200] * 3
+
+
 def test_prompt_tokens_bound_the_queue(start):
     s = start("--max-sequences", "1", "--max-waiting-tokens", "100")
     many = Many(s.port)

@@ -12,6 +12,11 @@ static bool must_escape(uint8_t byte) {
     return byte < 0x20 || byte == '"' || byte == '\\';
 }
 
+/* A solidus may be escaped, but need not. */
+static bool may_escape(uint8_t byte) {
+    return must_escape(byte) || byte == '/';
+}
+
 static uint32_t class_of(hone_regular *r, const char *bytes, size_t n) {
     uint8_t bits[32] = {0};
     for (size_t i = 0; i < n; i++) bits[(uint8_t)bytes[i] / 8] |= (uint8_t)(1u << ((uint8_t)bytes[i] % 8));
@@ -21,11 +26,11 @@ static uint32_t class_of(hone_regular *r, const char *bytes, size_t n) {
 /* The spellings of one byte out of bits. */
 static uint32_t spell_set(hone_regular *r, const uint8_t bits[32]) {
     static const char shorts[][2] = {{'"', '"'},  {'\\', '\\'}, {'\b', 'b'}, {'\f', 'f'},
-                                     {'\n', 'n'}, {'\r', 'r'},  {'\t', 't'}};
+                                     {'\n', 'n'}, {'\r', 'r'},  {'\t', 't'}, {'/', '/'}};
     static const char digit[] = "0123456789abcdefABCDEF";
     uint8_t plain[32];
     memcpy(plain, bits, sizeof(plain));
-    char letter[8];
+    char letter[sizeof(shorts) / sizeof(*shorts)];
     size_t n_letter = 0;
     for (size_t i = 0; i < sizeof(shorts) / sizeof(*shorts); i++) {
         const uint8_t byte = (uint8_t)shorts[i][0];
@@ -62,12 +67,12 @@ static uint32_t spell(hone_regular *r, uint32_t id, uint32_t depth) {
         memcpy(bits, r->set[n.a], sizeof(bits));
         out = spell_set(r, bits);
         break;
-    case RX_LIT: { /* runs of plain bytes, and what stands between them */
+    case RX_LIT: { /* runs of bytes that are spelled in one way, and what stands between them */
         out = HONE_RX_EMPTY;
         uint32_t end = n.b;
         while (end > 0) {
             uint32_t begin = end;
-            while (begin > 0 && !must_escape(r->blob[n.a + begin - 1])) begin--;
+            while (begin > 0 && !may_escape(r->blob[n.a + begin - 1])) begin--;
             if (begin < end) {
                 uint8_t *text = hone_zalloc(end - begin, 1); /* the blob may move */
                 if (!text) return rx_fail(r, HONE_ERR_NOMEM, "no memory");

@@ -113,7 +113,8 @@ typedef struct {
     size_t node_mask;
     struct sc_id *id; /* $id and $anchor */
     size_t n_id, id_cap;
-    bool old_ref; /* draft 7 and earlier: what stands beside $ref does not count */
+    bool plain_id; /* draft 4 and earlier write `id`: a `$id` below the root is no keyword and opens no resource */
+    bool old_ref;  /* draft 7 and earlier: what stands beside $ref does not count */
     sc_goal_record *goal;
     size_t n_goal, goal_cap;
     uint32_t *goal_table;

@@ -209,7 +209,7 @@ static bool index_nodes(sc_context *c, uint32_t node, bool names, uint32_t depth
         return sc_ok(c);
     }
     if (!names) {
-        const char *id = json_string_value(json_object_get(json, "$id"));
+        const char *id = c->plain_id && node != 0 ? NULL : json_string_value(json_object_get(json, "$id"));
         if (!id) {
             id = json_string_value(json_object_get(json, "id"));
             if (id && node != 0 && id[0] != '#' && !strstr(id, "://")) id = NULL; /* more likely a property's */
@@ -243,9 +243,11 @@ bool sc_read(sc_context *c, const json_t *schema) {
     const uint32_t root = sc_node_of(c, schema, 0, NULL, 0);
     if (!sc_ok(c)) return false;
     const char *draft = json_string_value(json_object_get(schema, "$schema"));
-    if (draft)
+    if (draft) {
+        c->plain_id = strstr(draft, "draft-03") || strstr(draft, "draft-04");
         c->old_ref = strstr(draft, "draft-03") || strstr(draft, "draft-04") || strstr(draft, "draft-05") ||
                      strstr(draft, "draft-06") || strstr(draft, "draft-07");
+    }
     return !json_is_object(schema) || index_nodes(c, root, false, 0);
 }
 

@@ -115,6 +115,32 @@ static const struct {
      "{\"$anchor\": \"a\", \"const\": 1}}}}}",
      {"1"},
      {"2"}},
+    /* draft 4's keyword is id: a $id within is none, and "#" is the document */
+    {"{\"$schema\": \"http://json-schema.org/draft-04/schema#\", \"$id\": \"http://x.y/s\", \"definitions\": {\"p\": "
+     "{\"$id\": \"p\", \"const\": 1}, \"q\": {\"$id\": \"q\", \"anyOf\": [{\"$ref\": \"#/definitions/p\"}, {\"$ref\": "
+     "\"http://x.y/s#/definitions/p\"}, {\"type\": \"null\"}]}}, \"anyOf\": [{\"$ref\": \"#/definitions/q\"}]}",
+     {"1", "null"},
+     {"2"}},
+    {"{\"$schema\": \"http://json-schema.org/draft-04/schema#\", \"$ref\": \"#/definitions/q\", \"definitions\": "
+     "{\"q\": "
+     "{\"id\": \"http://x.y/q\", \"definitions\": {\"p\": {\"const\": 1}}, \"allOf\": [{\"$ref\": "
+     "\"#/definitions/p\"}]}}}",
+     {"1"},
+     {"2"}},
+    {"{\"$ref\": \"#/$defs/q\", \"$defs\": {\"p\": {\"const\": 2}, \"q\": {\"$id\": \"http://x.y/q\", \"$defs\": "
+     "{\"p\": "
+     "{\"const\": 1}}, \"$ref\": \"#/$defs/p\"}}}",
+     {"1"},
+     {"2"}},
+    {"{\"type\": \"string\"}", {"\"a\\/b/\\\\/\""}, {"\"a\\\"", "\"\\?\""}},
+    {"{\"const\": \"a/b/\"}", {"\"a/b/\"", "\"a\\/b/\"", "\"a\\/b\\/\""}, {"\"a\\\\/b/\"", "\"ab/\""}},
+    {"{\"type\": \"string\", \"not\": {\"const\": \"a/b\"}}", {"\"a/c\"", "\"a\\/c\""}, {"\"a/b\"", "\"a\\/b\""}},
+    {"{\"type\": \"string\", \"pattern\": \"^[^/]*/x$\", \"maxLength\": 3}",
+     {"\"b/x\"", "\"b\\/x\""},
+     {"\"\\/\\/x\"", "\"bb\\/x\""}},
+    {"{\"type\": \"object\", \"properties\": {\"a/b\": {\"const\": 1}}}",
+     {"{\"a/b\": 1}", "{\"a\\/b\": 1}", "{\"a/c\": 2}"},
+     {"{\"a/b\": 2}", "{\"a\\/b\": 2}"}},
     {"{\"type\": \"object\", \"properties\": {\"a\": {}}, \"unevaluatedProperties\": false}",
      {"{}", "{\"a\": 1}"},
      {"{\"b\": 1}"}},

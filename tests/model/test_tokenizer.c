@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/utf8.h"
-#include "model/tokenizer_impl.h"
+#include "model/tokenizer/impl.h"
 
 /* A byte-level BPE with the 256 bytes as ids 0 .. 255 and the given merges as ids 256 on; more is pasted in as it is.
  */

@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/utf8.h"
-#include "model/tokenizer_impl.h"
+#include "model/tokenizer/impl.h"
 
 /* A tokenizer whose ids are the given tokens in order, with one decoder. */
 static hone_tokenizer *open_tokens(const char *const *token, size_t n, const char *decoder, const char *added) {

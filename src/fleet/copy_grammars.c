@@ -169,11 +169,21 @@ int copy_grammars_fd(const copy_grammars *g) {
 
 /* ---- What is kept ---- */
 
+static void drop(kept *k) {
+    hone_grammar_unref(k->grammar); /* requests that use it have their own reference */
+    hone_free(k);
+}
+
+/* One that has grown to its limit is as good as none. */
 static kept *find(copy_grammars *g, const char *digest) {
     for (kept **at = &g->kept; *at; at = &(*at)->next) {
         kept *k = *at;
         if (strcmp(k->digest, digest) != 0) continue;
         *at = k->next;
+        if (hone_grammar_spent(k->grammar)) {
+            drop(k);
+            return NULL;
+        }
         k->next = g->kept;
         g->kept = k;
         return k;
@@ -192,8 +202,7 @@ static void make_room(copy_grammars *g) {
             continue;
         }
         *at = k->next;
-        hone_grammar_unref(k->grammar); /* requests that use it have their own reference */
-        hone_free(k);
+        drop(k);
     }
 }
 
@@ -242,7 +251,10 @@ static void take_out(copy_grammars *g, held *h) {
 bool copy_grammars_hold(copy_grammars *g, const hone_engine_request *r, void *store) {
     if (!r->grammar_source) return false;
     const bool reading = g->vocabulary >= 0 || (g->working && g->job.fd >= 0);
-    if (!reading && copy_grammars_find(g, r)) return false;
+    if (!reading && copy_grammars_find(g, r)) {
+        make_room(g); /* what requests have put into the others counts, too */
+        return false;
+    }
     held *h = hone_zalloc(1, sizeof(*h));
     if (!h || hone_digest_bytes(r->grammar_source, r->n_grammar_source, h->digest) != HONE_OK) {
         hone_free(h);

@@ -2,7 +2,8 @@
  *
  * A thread of its own reads the vocabulary and compiles one source after the other; the loop submits the requests that
  * waited for it between two steps, so that no step is longer for it.  Compiled grammars are kept by the digest of their
- * source, with the masks that matchers have put into them; the least recently used go when there are too many bytes.
+ * source, with the masks that matchers have put into them; the least recently used go when there are too many bytes,
+ * growth included, and one that has grown to its limit goes at once: the next request compiles it anew.
  *
  * Threads: all calls are the loop's. */
 #ifndef HONE_COPY_GRAMMARS_H

@@ -442,6 +442,14 @@ void hone_grammar_unref(hone_grammar *g) {
     hone_free(g);
 }
 
+bool hone_grammar_spent(const hone_grammar *g) {
+    hone_grammar *w = (hone_grammar *)(uintptr_t)g;
+    pthread_mutex_lock(&w->lock);
+    const bool spent = g->r->full;
+    pthread_mutex_unlock(&w->lock);
+    return spent;
+}
+
 size_t hone_grammar_bytes(const hone_grammar *g) {
     hone_grammar *w = (hone_grammar *)(uintptr_t)g; /* the lock is no part of what it says */
     pthread_mutex_lock(&w->lock);

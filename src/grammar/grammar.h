@@ -56,6 +56,9 @@ void hone_grammar_abandon(hone_grammar_builder *b);
 /* Counted: copies of the reference are made with ref, each given back with unref.  Thread-safe. */
 hone_grammar *hone_grammar_ref(hone_grammar *g);
 void hone_grammar_unref(hone_grammar *g);         /* NULL is fine */
-size_t hone_grammar_bytes(const hone_grammar *g); /* memory, for caches' budgets */
+size_t hone_grammar_bytes(const hone_grammar *g); /* memory, for caches' budgets; it grows with use */
+/* Its automaton has grown to the limit: what leads to new states fails from now on, with HONE_ERR_LIMIT.  Compiled anew
+ * the same source begins small. */
+bool hone_grammar_spent(const hone_grammar *g);
 
 #endif

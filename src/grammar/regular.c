@@ -24,6 +24,11 @@ uint32_t rx_fail(hone_regular *r, hone_status code, const char *why) {
     return HONE_RX_FAIL;
 }
 
+uint32_t rx_full(hone_regular *r, const char *why) {
+    r->full = true;
+    return rx_fail(r, HONE_ERR_LIMIT, why);
+}
+
 hone_status rx_status(const hone_regular *r, hone_error *err, const char *what) {
     if (r->failed == HONE_OK) return HONE_OK;
     return hone_fail(err, r->failed, "%s: %s", what, r->why);
@@ -43,7 +48,7 @@ static bool grow(hone_regular *r, void *array_pointer, size_t *cap, size_t n, si
     if (n < *cap) return true;
     const size_t before = *cap;
     if (r->bytes + (before ? before : 8) * element_bytes > RX_BYTES_MAX) {
-        rx_fail(r, HONE_ERR_LIMIT, "the automaton needs too much memory");
+        rx_full(r, "the automaton needs too much memory");
         return false;
     }
     if (!hone_grow(array_pointer, cap, n, element_bytes)) {
@@ -222,7 +227,7 @@ hone_rx hone_rx_bytes(hone_regular *r, const void *bytes, size_t n) {
     if (offset + n > r->blob_cap) {
         size_t cap = r->blob_cap;
         while (cap < offset + n) cap *= 2;
-        if (r->bytes + cap > RX_BYTES_MAX) return rx_fail(r, HONE_ERR_LIMIT, "literals need too much memory");
+        if (r->bytes + cap > RX_BYTES_MAX) return rx_full(r, "literals need too much memory");
         uint8_t *blob = hone_realloc(r->blob, cap, 1);
         if (!blob) return rx_fail(r, HONE_ERR_NOMEM, "no memory");
         r->bytes += cap - r->blob_cap;

@@ -135,7 +135,7 @@ static bool emit(hone_regular *r, uint32_t first, uint32_t lo, uint32_t hi, uint
     if (r->n_arc == r->arc_cap) {
         const size_t before = r->arc_cap;
         if (r->bytes + (before ? before : 8) * sizeof(*r->arc) > RX_BYTES_MAX) {
-            rx_fail(r, HONE_ERR_LIMIT, "the automaton needs too much memory");
+            rx_full(r, "the automaton needs too much memory");
             return false;
         }
         if (!hone_grow(&r->arc, &r->arc_cap, r->n_arc, sizeof(*r->arc))) {
@@ -353,7 +353,7 @@ const uint32_t *hone_rx_row(hone_regular *r, uint32_t id) {
     if (r->n_row / RX_ROW_CHUNK == r->n_row_chunk) { /* else: chunks that rows were forgotten in */
         const size_t bytes = (size_t)RX_ROW_CHUNK * 256 * sizeof(uint32_t);
         if (r->bytes + bytes > RX_BYTES_MAX) {
-            rx_fail(r, HONE_ERR_LIMIT, "the automaton needs too much memory");
+            rx_full(r, "the automaton needs too much memory");
             return NULL;
         }
         if (!hone_grow(&r->row, &r->row_cap, r->n_row_chunk, sizeof(*r->row)) ||

@@ -109,6 +109,7 @@ struct hone_regular {
     const char *why;
     uint64_t work, work_limit; /* steps of the running operation */
     uint64_t bytes;            /* memory in use, about */
+    bool full;                 /* something was refused for RX_BYTES_MAX; nothing is given back before close */
     uint32_t depth;
 
     rx_arc *raw; /* a stack of arcs while deriving */
@@ -124,6 +125,8 @@ struct hone_regular {
 #define RX_WORK_TOKEN (12u << 20) /* of a call about one token */
 #define RX_ROWS_MAX 8192u  /* dense rows, 8 MB: a text of many counted characters needs each of its states once only */
 #define RX_VOID_MAX 60000u /* states of one search for a text */
+
+uint32_t rx_full(hone_regular *r, const char *why); /* rx_fail: over RX_BYTES_MAX */
 
 static inline bool rx_ok(const hone_regular *r) {
     return r->failed == HONE_OK;

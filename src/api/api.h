@@ -12,6 +12,7 @@
 #include "fleet/controller.h"
 #include "lab/jobs.h"
 #include "net/http.h"
+#include "net/offload.h"
 #include "store/store.h"
 
 typedef struct hone_api hone_api;
@@ -21,6 +22,7 @@ typedef struct {
     hone_store *store;
     hone_controller *controller;
     hone_jobs *jobs;
+    hone_offload *offload;    /* closed after the api: what still runs there ends without it */
     hone_http_config http;    /* address, port, limits; the hooks are the api's own */
     bool need_key;            /* every request but /livez and /readyz needs a key */
     const char *organization; /* stands in organization_id and in ft: names; NULL: "org" */

@@ -28,9 +28,13 @@ static void not_found(hone_request *req, const char *id) {
 /* ---- Upload ---- */
 
 typedef struct {
-    hone_api *api;
+    hone_request *req; /* during the sync; NULL: the client left meanwhile */
+    hone_store *store;
     hone_multipart *form;
     hone_artifact_writer *writer;
+    int64_t expires_after;
+    hone_status status; /* of the sync */
+    hone_error err;
 } upload;
 
 static void free_upload(upload *u) {
@@ -74,7 +78,7 @@ void api_files_begin(void *arg, hone_request *req) {
         api_error(req, 500, "server_error", NULL, "out_of_memory", "The server is out of memory.");
         return;
     }
-    u->api = api;
+    u->store = api->cfg.store;
     hone_status status =
         hone_multipart_open(&u->form, hone_request_header(req, "content-type"), "file", on_file, u, &err);
     if (status == HONE_OK) status = hone_artifact_begin(hone_store_artifacts(api->cfg.store), &u->writer, &err);
@@ -129,19 +133,9 @@ static bool check_fields(hone_request *req, const hone_multipart *form, int64_t 
     return true;
 }
 
-void api_files_create(void *arg, hone_request *req) {
-    hone_api *api = arg;
-    upload *u = hone_request_data(req);
+/* Its fields are good and its bytes are on the disk. */
+static void record_upload(hone_request *req, upload *u) {
     hone_error err = {.position = HONE_NO_POSITION};
-    int64_t expires_after;
-    if (hone_multipart_finish(u->form, &err) != HONE_OK) {
-        refuse(req, u, &err);
-        return;
-    }
-    if (!check_fields(req, u->form, &expires_after)) {
-        free_upload(u);
-        return;
-    }
     const int64_t bytes = (int64_t)hone_artifact_written(u->writer);
     char digest[HONE_DIGEST_TEXT], id[HONE_ID_MAX];
     hone_status status = hone_artifact_finish(u->writer, NULL, digest, &err);
@@ -156,8 +150,8 @@ void api_files_create(void *arg, hone_request *req) {
                              .digest = digest,
                              .bytes = bytes,
                              .created_at = now,
-                             .expires_at = expires_after ? now + expires_after : 0};
-    if (status == HONE_OK) status = hone_store_file_add(api->cfg.store, &f, &err);
+                             .expires_at = u->expires_after ? now + u->expires_after : 0};
+    if (status == HONE_OK) status = hone_store_file_add(u->store, &f, &err);
     if (status != HONE_OK) {
         refuse(req, u, &err);
         return;
@@ -166,6 +160,49 @@ void api_files_create(void *arg, hone_request *req) {
     free_upload(u);
     hone_reply_json(req, 200, body);
     json_decref(body);
+}
+
+/* The sync of gigabytes takes seconds, in which streams must go on: it runs beside the loop.  The name and the record
+ * are made on the loop again, without a gap between them in which the last other file of the same bytes could be
+ * deleted, and its artifact with it. */
+static void sync_upload(void *arg) {
+    upload *u = arg;
+    u->status = hone_artifact_sync(u->writer, &u->err);
+}
+
+static void on_synced(void *arg) {
+    upload *u = arg;
+    const hone_error err = u->err; /* refuse() frees u */
+    if (!u->req)
+        free_upload(u);
+    else if (u->status != HONE_OK)
+        refuse(u->req, u, &err);
+    else
+        record_upload(u->req, u);
+}
+
+/* The writer is with the other thread: on_synced() ends it. */
+static void on_gone_in_sync(void *arg, hone_request *req) {
+    (void)req;
+    ((upload *)arg)->req = NULL;
+}
+
+void api_files_create(void *arg, hone_request *req) {
+    hone_api *api = arg;
+    upload *u = hone_request_data(req);
+    hone_error err = {.position = HONE_NO_POSITION};
+    if (hone_multipart_finish(u->form, &err) != HONE_OK) {
+        refuse(req, u, &err);
+        return;
+    }
+    if (!check_fields(req, u->form, &u->expires_after)) {
+        free_upload(u);
+        return;
+    }
+    u->req = req;
+    u->err = (hone_error){.position = HONE_NO_POSITION};
+    hone_request_on_close(req, on_gone_in_sync, u);
+    if (hone_offload_run(api->cfg.offload, sync_upload, on_synced, u, &err) != HONE_OK) refuse(req, u, &err);
 }
 
 /* ---- List, get ---- */

@@ -74,6 +74,7 @@ static const cyaml_config_t yaml = {.log_fn = log_yaml, .log_level = CYAML_LOG_W
 typedef struct {
     const cli_args *args;
     hone_loop *loop;
+    hone_offload *offload; /* for what waits for the disk */
     hone_store *store;
     hone_controller *controller;
     hone_jobs *jobs;
@@ -193,10 +194,12 @@ static hone_status start(server *s, const file_config *f, const char *home, hone
     c->program = program;
     c->tile_folder = tiles;
     hone_status status = hone_loop_open(&s->loop, err);
+    if (status == HONE_OK) status = hone_offload_open(&s->offload, s->loop, err);
     if (status == HONE_OK) status = hone_store_open(&s->store, home, HONE_HOME_CONTROLLER, err);
     if (status == HONE_OK) status = hone_controller_open(&s->controller, hone_loop_base(s->loop), c, err);
     const hone_jobs_config j = {.loop = s->loop,
                                 .store = s->store,
+                                .offload = s->offload,
                                 .program = program,
                                 .organization = a->organization,
                                 .precision_f32 = c->precision == HONE_PRECISION_F32};
@@ -205,6 +208,7 @@ static hone_status start(server *s, const file_config *f, const char *home, hone
     a->store = s->store;
     a->controller = s->controller;
     a->jobs = s->jobs;
+    a->offload = s->offload;
     if (status == HONE_OK) status = hone_api_open(&s->api, a, err);
     for (unsigned i = 0; i < f->model_count && status == HONE_OK; i++) status = wake(s, f->model[i], err);
     const char *name;
@@ -300,6 +304,7 @@ done:
     hone_api_close(s.api); /* first: what it still runs is cancelled at the controller */
     hone_jobs_close(s.jobs);
     hone_controller_close(s.controller);
+    hone_offload_close(s.offload); /* what was begun ends, with nobody left to tell; it may need the store */
     hone_store_close(s.store);
     hone_loop_close(s.loop);
     hone_free(home);

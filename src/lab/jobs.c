@@ -408,14 +408,23 @@ static void set_succeeded(hone_rec_job *rec, void *arg) {
     rec->estimated_finish = 0;
 }
 
-static void remove_folder(const char *folder) {
+static void remove_now(void *arg) {
     /* The trainer's own files and one level of epoch folders; rm is on every Debian and knows how. */
     const pid_t pid = fork();
     if (pid == 0) {
-        execl("/bin/rm", "rm", "-rf", "--", folder, (char *)NULL);
+        execl("/bin/rm", "rm", "-rf", "--", (const char *)arg, (char *)NULL);
         _exit(127);
     }
     if (pid > 0) waitpid(pid, NULL, 0);
+}
+
+/* Beside the loop: checkpoints are large, and a busy disk takes its time with them.  Nothing waits for it. */
+static void remove_folder(const hone_jobs *jobs, const char *folder) {
+    hone_error err = {.position = HONE_NO_POSITION};
+    char *path = hone_strdup(folder);
+    if (path && hone_offload_run(jobs->cfg.offload, remove_now, hone_free, path, &err) == HONE_OK) return;
+    hone_log(HONE_LOG_WARN, "jobs", "%s stays behind: no memory to remove it", folder);
+    hone_free(path);
 }
 
 /* The adapter becomes a version that answers from this moment on; then the job says so. */
@@ -449,7 +458,7 @@ static hone_status publish(runner *r, hone_error *err) {
         if (change_job(jobs, r->id, "running", set_succeeded, &s)) {
             jobs->figures.succeeded++;
             add_event(jobs, r->id, "info", "message", NULL, "The job has successfully completed");
-            remove_folder(r->folder);
+            remove_folder(jobs, r->folder);
         }
     }
     hone_resolved_free(&base);
@@ -468,7 +477,7 @@ static void on_train_exit(void *arg, int status) {
     const bool running = known && strcmp(job.status, "running") == 0;
     if (known) hone_rec_job_free(&job);
     if (!running) {
-        remove_folder(r->folder); /* cancelled */
+        remove_folder(jobs, r->folder); /* cancelled */
     } else if (r->said_done) {
         if (publish(r, &err) != HONE_OK) {
             make_problem(problem, sizeof(problem), "publish_failed", err.message);
@@ -476,7 +485,7 @@ static void on_train_exit(void *arg, int status) {
         }
     } else if (r->problem[0]) {
         fail_job(jobs, r->id, "running", r->problem);
-        remove_folder(r->folder);
+        remove_folder(jobs, r->folder);
     } else if (jobs->stopping) {
         /* It wrote a checkpoint; the record still says running, and the next start puts it back into the queue. */
     } else {

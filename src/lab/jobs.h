@@ -13,6 +13,7 @@
 #define HONE_JOBS_H
 
 #include "net/loop.h"
+#include "net/offload.h"
 #include "store/store.h"
 
 typedef struct hone_jobs hone_jobs;
@@ -20,6 +21,7 @@ typedef struct hone_jobs hone_jobs;
 typedef struct {
     hone_loop *loop;
     hone_store *store;
+    hone_offload *offload;    /* closed after the jobs */
     const char *program;      /* this program's path */
     const char *organization; /* the third part of ft: names */
     bool precision_f32;       /* train in --precision f32 */

@@ -34,6 +34,7 @@ struct hone_artifact_writer {
     int fd;     /* locked (flock) as long as the writer lives: what the sweep asks */
     EVP_MD_CTX *digest;
     uint64_t bytes;
+    bool synced;
 };
 
 static hone_status io_fail(hone_error *err, const char *what, const char *path) {
@@ -144,6 +145,7 @@ hone_status hone_artifact_begin(hone_artifacts *store, hone_artifact_writer **ou
 
 hone_status hone_artifact_write(hone_artifact_writer *w, const void *bytes, size_t n, hone_error *err) {
     const char *at = bytes;
+    w->synced = false;
     if (n && EVP_DigestUpdate(w->digest, bytes, n) != 1)
         return hone_fail(err, HONE_ERR_NOMEM, "%s: no memory for the digest", w->path);
     while (n) {
@@ -200,6 +202,14 @@ static hone_status put_in_place(const hone_artifact_writer *w, const char *targe
     return status;
 }
 
+hone_status hone_artifact_sync(hone_artifact_writer *w, hone_error *err) {
+    if (w->synced) return HONE_OK;
+    if (fchmod(w->fd, 0400) != 0) return io_fail(err, "protect", w->path);
+    if (fsync(w->fd) != 0) return io_fail(err, "sync", w->path);
+    w->synced = true;
+    return HONE_OK;
+}
+
 hone_status hone_artifact_finish(hone_artifact_writer *w, const char *expected, char digest[HONE_DIGEST_TEXT],
                                  hone_error *err) {
     unsigned char raw[32];
@@ -215,10 +225,8 @@ hone_status hone_artifact_finish(hone_artifact_writer *w, const char *expected, 
             hone_fail(err, HONE_ERR_FORMAT, "the bytes have the SHA-256 %s, not %s as they should", digest, expected);
     else if (!(target = hone_artifact_path(w->store, digest)))
         status = hone_fail(err, HONE_ERR_NOMEM, "no memory");
-    else if (fchmod(w->fd, 0400) != 0)
-        status = io_fail(err, "protect", w->path);
-    else if (fsync(w->fd) != 0)
-        status = io_fail(err, "sync", w->path);
+    else
+        status = hone_artifact_sync(w, err);
     if (status == HONE_OK) status = put_in_place(w, target, err);
     hone_free(target);
     if (status == HONE_OK) { /* the name in tmp/ is gone; closing gives the lock up */

@@ -30,9 +30,11 @@ hone_status hone_artifacts_sweep(hone_artifacts *store, uint32_t *n_removed, hon
 hone_status hone_artifact_begin(hone_artifacts *store, hone_artifact_writer **out, hone_error *err);
 hone_status hone_artifact_write(hone_artifact_writer *writer, const void *bytes, size_t n, hone_error *err);
 uint64_t hone_artifact_written(const hone_artifact_writer *writer); /* bytes so far */
-/* Sync, name it, and end the writer (also on failure, with nothing left).  expected may be NULL; when the digest
- * differs from it: HONE_ERR_FORMAT.  Syncs to disk, which takes as long as the disk takes: may run on another thread
- * than the writes did. */
+/* Bring what was written to the disk, which takes as long as the disk takes: may run on another thread than the writes
+ * did.  What is written afterwards is not covered. */
+hone_status hone_artifact_sync(hone_artifact_writer *writer, hone_error *err);
+/* Sync unless hone_artifact_sync() did, name it, and end the writer (also on failure, with nothing left).  expected may
+ * be NULL; when the digest differs from it: HONE_ERR_FORMAT. */
 hone_status hone_artifact_finish(hone_artifact_writer *writer, const char *expected, char digest[HONE_DIGEST_TEXT],
                                  hone_error *err);
 void hone_artifact_abandon(hone_artifact_writer *writer); /* NULL is fine */

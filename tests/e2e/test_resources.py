@@ -1,5 +1,5 @@
 """Completions, embeddings, models, files, fine-tuning."""
-import base64, json, math, shutil, struct, subprocess, os, time, urllib.request
+import base64, json, math, os, pathlib, shutil, struct, subprocess, time, urllib.request
 
 import openai, pytest
 
@@ -109,6 +109,10 @@ def test_fine_tuning(server, client, valid, train_file):
     done = finished(client, job)
     valid("FineTuningJob", done)
     assert done.status == "succeeded", done.error
+    folder = pathlib.Path(server.home) / "job" / job.id
+    end = time.monotonic() + 30  # it is removed beside the loop, after the job says that it succeeded
+    while folder.exists() and time.monotonic() < end: time.sleep(0.05)
+    assert not folder.exists()
     assert done.fine_tuned_model.startswith(f"ft:{MODEL}:org:hr-1:") and done.trained_tokens > 0
     assert done.hyperparameters.n_epochs == 1 and isinstance(done.hyperparameters.learning_rate_multiplier, (int, float))
     events = client.fine_tuning.jobs.list_events(job.id, limit=1000).data

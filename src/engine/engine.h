@@ -105,7 +105,8 @@ typedef struct {
     bool no_prefix;         /* no prefix tree */
     uint32_t pin_percent;   /* of the slab, what pinned prefixes may hold; HONE_NO_PINS: nothing */
     uint32_t stall_percent; /* by how much prompts may lengthen a step while others stream; HONE_STALL_ANY: by as much
-                               as max_step_rows allows */
+                               as max_step_rows allows.  For tests and bench/schedule_bench: no option of serve, which
+                               promises the default (docs/serving.md) */
 } hone_engine_config;
 
 typedef struct {

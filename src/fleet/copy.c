@@ -90,7 +90,6 @@ static hone_status start(copy *c, hone_error *err) {
     if (wanted.adapter_bytes) hello.engine.adapter_bytes = wanted.adapter_bytes;
     if (wanted.kv_type) hello.engine.kv_type = wanted.kv_type;
     if (wanted.pin_percent) hello.engine.pin_percent = wanted.pin_percent;
-    if (wanted.stall_percent) hello.engine.stall_percent = wanted.stall_percent;
     hello.engine.no_prefix = wanted.no_prefix;
     if (wanted.max_draft) hello.engine.max_draft = wanted.max_draft;
     status = hone_engine_open(&c->engine, c->model, c->pool, &hello.engine, err);

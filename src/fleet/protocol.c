@@ -68,7 +68,6 @@ void hone_frame_hello(hone_buf *out, const hone_hello *h) {
     put_u8(out, h->engine.no_prefix);
     put_u32(out, h->engine.max_draft);
     put_u32(out, h->engine.pin_percent);
-    put_u32(out, h->engine.stall_percent);
     put_u32(out, h->threads);
     hone_frame_end(out, mark, HONE_FRAME_HELLO);
 }
@@ -275,7 +274,6 @@ hone_status hone_frame_get_hello(const hone_frame *f, hone_hello *out) {
     out->engine.no_prefix = get_u8(&c) != 0;
     out->engine.max_draft = get_u32(&c);
     out->engine.pin_percent = get_u32(&c);
-    out->engine.stall_percent = get_u32(&c);
     out->threads = get_u32(&c);
     return end(&c);
 }

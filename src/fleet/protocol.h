@@ -20,7 +20,7 @@
 #include "base/buf.h"
 #include "engine/engine.h"
 
-#define HONE_PROTOCOL_VERSION 2u
+#define HONE_PROTOCOL_VERSION 3u
 #define HONE_FRAME_HEAD 12u
 #define HONE_FRAME_LIMIT (256u << 20) /* a request of 16 million tokens and its bias would fit */
 #define HONE_FRAME_FDS 2u

@@ -4,7 +4,7 @@
 
 #include "api/api.h"
 #include "base/json.h"
-#include "lab/registry.h"
+#include "lab/names.h"
 #include "model/model.h"
 #include "model/text.h"
 #include "net/metrics.h"
@@ -26,6 +26,7 @@ struct hone_api {
     hone_api_config cfg;
     char *organization;
     hone_http *http;
+    hone_names *names;
     api_base *bases;
     struct api_metrics *metrics;
     char checked[API_CHECKED]

@@ -84,6 +84,7 @@ hone_status hone_api_open(hone_api **out, const hone_api_config *cfg, hone_error
                 cfg->http.address);
         if (status != HONE_ERR_DENIED) hone_list_key_free(&keys);
     }
+    if (status == HONE_OK) status = hone_names_open(&api->names, cfg->store, err);
     if (status == HONE_OK) status = api_metrics_open(api, err);
     hone_http_route table[N_ROUTES];
     for (size_t i = 0; i < N_ROUTES; i++)
@@ -120,6 +121,7 @@ void hone_api_close(hone_api *api) {
     hone_http_close(api->http);
     api_metrics_close(api);
     api_bases_free(api);
+    hone_names_close(api->names);
     hone_free(api->organization);
     hone_free(api);
 }

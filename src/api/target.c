@@ -60,28 +60,31 @@ void api_target_free(api_target *t) {
     *t = (api_target){0};
 }
 
+static hone_status copy_target(const hone_resolved *r, api_target *out, hone_error *err) {
+    out->version = hone_strdup(r->version);
+    if (r->config_path) out->adapter.config_path = hone_strdup(r->config_path);
+    if (r->tensors_path) out->adapter.tensors_path = hone_strdup(r->tensors_path);
+    memcpy(out->adapter.digest, r->digest, sizeof(out->adapter.digest));
+    if (out->version && !r->config_path == !out->adapter.config_path && !r->tensors_path == !out->adapter.tensors_path)
+        return HONE_OK;
+    return hone_fail(err, HONE_ERR_NOMEM, "no memory to look up a name");
+}
+
 bool api_find_target(hone_api *api, hone_request *req, const char *model, api_target *out) {
     hone_error err = {.position = HONE_NO_POSITION};
-    hone_resolved r;
+    const hone_resolved *r;
     *out = (api_target){0};
-    hone_status status = hone_registry_resolve(api->cfg.store, model, false, &r, &err);
+    hone_status status = hone_names_resolve(api->names, model, &r, &err);
     if (status == HONE_ERR_NOT_FOUND) {
         api_error(req, 404, "invalid_request_error", "model", "model_not_found", "%s", err.message);
         return false;
     }
-    if (status == HONE_OK && !(out->base = api_find_base(api, r.path, &err))) status = err.code;
-    if (status != HONE_OK) {
-        hone_resolved_free(&r);
-        /* A model that is registered but cannot be read is this side's fault, whatever the code. */
-        api_error(req, 500, "server_error", "model", "model_unusable", "The model '%.200s' cannot be used: %s", model,
-                  err.message);
-        return false;
-    }
-    out->version = r.version;
-    out->adapter.config_path = r.config_path;
-    out->adapter.tensors_path = r.tensors_path;
-    memcpy(out->adapter.digest, r.digest, sizeof(out->adapter.digest));
-    r.version = r.config_path = r.tensors_path = NULL; /* moved */
-    hone_resolved_free(&r);
-    return true;
+    if (status == HONE_OK && !(out->base = api_find_base(api, r->path, &err))) status = err.code;
+    if (status == HONE_OK) status = copy_target(r, out, &err);
+    if (status == HONE_OK) return true;
+    api_target_free(out);
+    /* A model that is registered but cannot be read is this side's fault, whatever the code. */
+    api_error(req, 500, "server_error", "model", "model_unusable", "The model '%.200s' cannot be used: %s", model,
+              err.message);
+    return false;
 }

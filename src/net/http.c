@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/random.h"
 #include "net/http_internal.h"
 
 #define INPUT_HIGH (64u * 1024) /* bytes that wait in a connection's input before reading pauses */
@@ -193,7 +193,7 @@ static hone_request *make_request(net_connection *conn) {
     hone_request *req = hone_zalloc(1, sizeof(*req));
     if (!req) return NULL;
     unsigned char raw[16];
-    randombytes_buf(raw, sizeof(raw));
+    hone_random_id_bytes(raw, sizeof(raw));
     memcpy(req->id, "req_", 4);
     for (int i = 0; i < 16; i++) {
         req->id[4 + 2 * i] = hex[raw[i] >> 4];
@@ -716,7 +716,6 @@ static void on_finish(evutil_socket_t fd, short what, void *arg);
 hone_status hone_http_open(hone_http **out, hone_loop *loop, const hone_http_config *config,
                            const hone_http_route *routes, size_t n_routes, hone_error *err) {
     *out = NULL;
-    if (sodium_init() < 0) return hone_fail(err, HONE_ERR_INTERNAL, "http: libsodium cannot start");
     hone_http *http = hone_zalloc(1, sizeof(*http));
     if (!http) return hone_fail(err, HONE_ERR_NOMEM, "http: no memory");
     hone_status status = HONE_ERR_NOMEM;

@@ -1,5 +1,5 @@
 /* db.c - SQL over SQLite; the contract is in db.h.
- * Order: errors, opening, migrations, statements and their cache, transactions.
+ * Order: errors, opening, migrations, statements and their cache, transactions, marks.
  *
  * What PostgreSQL will need lies behind the same functions: the SQL that comes in is already written with $1. */
 #include "store/db.h"
@@ -32,9 +32,10 @@ struct hone_db {
     char *path;
     hone_stmt *cache[MAX_CACHED];
     size_t n_cached;
-    int depth;          /* of transactions begun */
-    bool must_rollback; /* an inner one was rolled back */
-    bool relaxed;       /* synchronous is NORMAL at present */
+    int depth;                               /* of transactions begun */
+    bool must_rollback;                      /* an inner one was rolled back */
+    bool relaxed;                            /* synchronous is NORMAL at present */
+    const volatile unsigned char *wal_index; /* SQLite's own mapping, as long as the handle; NULL: not in WAL mode */
 };
 
 /* ---- errors ---- */
@@ -99,6 +100,16 @@ static int run_patiently(sqlite3 *raw, const char *sql) {
     }
 }
 
+/* The index of the write-ahead log, which all processes share in memory. */
+static const volatile unsigned char *find_wal_index(sqlite3 *raw) {
+    sqlite3_file *file = NULL;
+    volatile void *at = NULL;
+    if (sqlite3_file_control(raw, "main", SQLITE_FCNTL_FILE_POINTER, &file) != SQLITE_OK || !file || !file->pMethods ||
+        file->pMethods->iVersion < 2 || !file->pMethods->xShmMap)
+        return NULL;
+    return file->pMethods->xShmMap(file, 0, 32768, 0, &at) == SQLITE_OK ? at : NULL;
+}
+
 hone_status hone_db_open(hone_db **out, const char *path, hone_error *err) {
     static const char *const settings[] = {
         "PRAGMA journal_mode = WAL",
@@ -126,6 +137,7 @@ hone_status hone_db_open(hone_db **out, const char *path, hone_error *err) {
         hone_db_close(db);
         return status;
     }
+    db->wal_index = find_wal_index(db->raw);
     *out = db;
     return HONE_OK;
 }
@@ -418,4 +430,16 @@ hone_status hone_db_finish(hone_db *db, hone_status status, hone_error *err) {
     if (status == HONE_OK) return hone_db_commit(db, err);
     hone_db_rollback(db);
     return status;
+}
+
+/* ---- marks ---- */
+
+/* The log's index begins with its header (sqlite.org/walformat.html): 48 bytes that a commit writes last - a counter of
+ * transactions, the number of frames, running checksums, salts.  A header caught half written equals no whole one. */
+bool hone_db_mark(const hone_db *db, unsigned char mark[HONE_DB_MARK]) {
+    if (!db->wal_index || db->depth > 0) return false;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    for (size_t i = 0; i < HONE_DB_MARK; i++) mark[i] = db->wal_index[i];
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return mark[12] == 1; /* isInit */
 }

@@ -87,4 +87,13 @@ void hone_db_rollback(hone_db *db);
 /* status OK: commit; otherwise roll back and return status, err untouched.  For the end of a function. */
 hone_status hone_db_finish(hone_db *db, hone_status status, hone_error *err);
 
+/* ---- whether anything changed ---- */
+
+#define HONE_DB_MARK 48u
+
+/* A mark of what is committed, by whatever process or handle: equal marks mean that nothing was committed between them.
+ * What is read after a mark was taken holds as long as a later mark equals it.  No system call, no lock.  False where
+ * there is none: inside a transaction of this handle, or where the database cannot say. */
+bool hone_db_mark(const hone_db *db, unsigned char mark[HONE_DB_MARK]);
+
 #endif

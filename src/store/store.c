@@ -8,20 +8,18 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/random.h"
 #include "store/records.h"
 
 void hone_id_make(const char *prefix, char out[HONE_ID_MAX]) {
     static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    if (sodium_init() < 0) { /* the kernel gives no randomness: nothing of this process is safe */
-        hone_log(HONE_LOG_ERROR, "store", "libsodium cannot start");
-    }
     const int n = snprintf(out, HONE_ID_MAX - 24, "%s", prefix);
     char *at = out + (n < HONE_ID_MAX - 25 ? n : HONE_ID_MAX - 25);
-    unsigned char raw[40]; /* one draw: each is a system call */
+    unsigned char raw[40];
     size_t used = sizeof(raw);
     for (int i = 0; i < 24;) {
         if (used == sizeof(raw)) {
-            randombytes_buf(raw, sizeof(raw));
+            hone_random_id_bytes(raw, sizeof(raw));
             used = 0;
         }
         const unsigned n_letters = sizeof(letters) - 1, byte = raw[used++];

@@ -45,16 +45,23 @@ bool hone_buf_char(hone_buf *b, char c) {
 }
 
 bool hone_buf_format(hone_buf *b, const char *format, ...) {
+    char first[256]; /* most texts are written once, into the room that is there or this */
+    const bool inside = b->data && b->cap - b->n > 1;
+    char *to = inside ? b->data + b->n : first;
+    const size_t room = inside ? b->cap - b->n : sizeof(first);
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);
-    const int n = vsnprintf(NULL, 0, format, args);
+    const int n = vsnprintf(to, room, format, args);
     va_end(args);
+    const bool fits = n >= 0 && (size_t)n < room;
     bool ok = n >= 0 && hone_buf_reserve(b, (size_t)n);
-    if (ok) {
-        vsnprintf(b->data + b->n, (size_t)n + 1, format, again);
+    if (ok && !fits) vsnprintf(b->data + b->n, (size_t)n + 1, format, again);
+    if (ok && fits && !inside) memcpy(b->data + b->n, first, (size_t)n + 1);
+    if (ok)
         b->n += (size_t)n;
-    }
+    else if (inside)
+        b->data[b->n] = 0; /* nothing was added */
     va_end(again);
     return ok;
 }

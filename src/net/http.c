@@ -77,12 +77,12 @@ static int64_t due_ns(const net_connection *conn) {
     return due;
 }
 
+/* A timer that is set earlier than needed stays: it looks again when it fires.  A request passes five states and would
+ * otherwise move it five times. */
 static void arm(net_connection *conn) {
     const int64_t due = due_ns(conn);
-    if (due == INT64_MAX) {
-        event_del(&conn->timer);
-        return;
-    }
+    if (due >= conn->timer_ns) return;
+    conn->timer_ns = due;
     int64_t wait_us = (due - hone_clock_ns()) / 1000 + 1;
     if (wait_us < 1) wait_us = 1;
     const struct timeval tv = {wait_us / 1000000, wait_us % 1000000};
@@ -239,7 +239,7 @@ void net_connection_reply_ended(net_connection *conn) {
 
 void net_connection_wrote(net_connection *conn) {
     conn->wrote_ns = hone_clock_ns();
-    if (conn->state == NET_ANSWER && !event_pending(&conn->timer, EV_TIMEOUT, NULL)) arm(conn);
+    if (conn->state == NET_ANSWER) arm(conn);
 }
 
 /* ---- the header ---- */
@@ -551,6 +551,7 @@ static void on_kick(evutil_socket_t fd, short what, void *arg) {
 static void on_timer(evutil_socket_t fd, short what, void *arg) {
     (void)fd, (void)what;
     net_connection *conn = arg;
+    conn->timer_ns = INT64_MAX;
     if (conn->broken) return;
     const int64_t now = hone_clock_ns();
     if (now < due_ns(conn)) { /* something happened since the timer was set */
@@ -607,6 +608,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     }
     conn->http = http;
     name_peer(address, (socklen_t)n_address, conn->peer, sizeof(conn->peer), NULL);
+    conn->timer_ns = INT64_MAX;
     event_assign(&conn->timer, http->base, -1, 0, on_timer, conn);
     event_assign(&conn->kick, http->base, -1, 0, on_kick, conn);
     event_assign(&conn->gone, http->base, fd, EV_CLOSED | EV_PERSIST, on_gone, conn);

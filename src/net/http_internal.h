@@ -90,6 +90,7 @@ struct net_connection {
     net_connection *next, **link;
     struct bufferevent *bev;
     struct event timer;
+    int64_t timer_ns; /* when it fires; INT64_MAX: it is not set */
     struct event gone; /* EV_CLOSED: sees the client leave while reading is paused */
     hone_buf out; /* of the reply, on its way to the socket when this turn of the loop ends; what the socket does not
                      take goes behind what bev's output holds */
@@ -127,7 +128,7 @@ struct hone_http {
     net_connection *dirty, **dirty_last; /* have bytes in out */
     uint32_t n_dirty;
     struct event flush; /* sends them: the replies of one turn of the loop, one system call each */
-    hone_buf scratch;   /* frames of streams are put together here */
+    hone_buf scratch;   /* headers and frames of streams are put together here */
     hone_timer *retry;  /* of a listener that ran out of descriptors */
     struct event finish;
     bool finish_assigned, flush_assigned;

@@ -203,21 +203,20 @@ static bool send_head(hone_request *req, int status, const char *content_type, i
     if (req->body.state != NET_BODY_DONE || (length < 0 && !req->chunked)) req->keep_alive = false;
     const bool closes = conn->close_after || !req->keep_alive;
     if (closes) conn->close_after = true;
-    hone_buf head = {0};
-    hone_buf_format(&head, "HTTP/1.1 %d %s\r\nDate: %s\r\nx-request-id: %s\r\n", status, reason(status), date_now(),
+    hone_buf *head = &conn->http->scratch;
+    hone_buf_clear(head);
+    hone_buf_format(head, "HTTP/1.1 %d %s\r\nDate: %s\r\nx-request-id: %s\r\n", status, reason(status), date_now(),
                     req->id);
-    if (content_type) hone_buf_format(&head, "Content-Type: %s\r\n", content_type);
-    if (length >= 0 && !bare) hone_buf_format(&head, "Content-Length: %lld\r\n", (long long)length);
-    if (req->chunked) hone_buf_text(&head, "Transfer-Encoding: chunked\r\n");
+    if (content_type) hone_buf_format(head, "Content-Type: %s\r\n", content_type);
+    if (length >= 0 && !bare) hone_buf_format(head, "Content-Length: %lld\r\n", (long long)length);
+    if (req->chunked) hone_buf_text(head, "Transfer-Encoding: chunked\r\n");
     if (closes)
-        hone_buf_text(&head, "Connection: close\r\n");
+        hone_buf_text(head, "Connection: close\r\n");
     else if (req->head.minor == 0)
-        hone_buf_text(&head, "Connection: keep-alive\r\n");
-    hone_buf_add(&head, hone_buf_str(&req->fields), req->fields.n);
-    hone_buf_text(&head, "\r\n");
-    const bool ok = !head.failed && !req->fields.failed && net_connection_put(conn, head.data, head.n);
-    hone_buf_free(&head);
-    return ok;
+        hone_buf_text(head, "Connection: keep-alive\r\n");
+    hone_buf_add(head, hone_buf_str(&req->fields), req->fields.n);
+    hone_buf_text(head, "\r\n");
+    return !head->failed && !req->fields.failed && net_connection_put(conn, head->data, head->n);
 }
 
 /* Whether the caller may answer.  A second answer is a bug of ours; it must not reach the client. */

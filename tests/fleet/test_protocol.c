@@ -252,23 +252,24 @@ static void test_events_of_a_step(void **state) {
 /* A figure that the frame leaves out, or two that change places, would be a lie on a dashboard. */
 static void test_every_figure_of_the_engine_travels(void **state) {
     (void)state;
-    const hone_engine_stats told = {.running = 1,
-                                    .waiting = 2,
-                                    .pages_free = 3,
-                                    .pages_total = 4,
-                                    .steps = 5,
-                                    .prefill_tokens = 6,
-                                    .decode_tokens = 7,
-                                    .preemptions = 8,
-                                    .prefix_tokens = 9,
-                                    .pages_cached = 10,
-                                    .drafted = 11,
-                                    .accepted = 12,
-                                    .forced = 13,
-                                    .grammar_mask_ns = 14,
-                                    .memory = 15,
-                                    .adapter_bytes = 16,
-                                    .adapters = 17};
+    /* static: compared byte by byte, so that no field is forgotten here, and zero between the fields too */
+    static const hone_engine_stats told = {.running = 1,
+                                           .waiting = 2,
+                                           .pages_free = 3,
+                                           .pages_total = 4,
+                                           .steps = 5,
+                                           .prefill_tokens = 6,
+                                           .decode_tokens = 7,
+                                           .preemptions = 8,
+                                           .prefix_tokens = 9,
+                                           .pages_cached = 10,
+                                           .drafted = 11,
+                                           .accepted = 12,
+                                           .forced = 13,
+                                           .grammar_mask_ns = 14,
+                                           .memory = 15,
+                                           .adapter_bytes = 16,
+                                           .adapters = 17};
     hone_buf b = {0};
     hone_frame_stats(&b, &told);
     const hone_frame f = {

@@ -125,6 +125,7 @@ static void *serve(void *arg) {
 }
 
 static char folder[64], path[128], part[140], tag_path[140];
+static pthread_t server;
 
 static int set_up(void **state) {
     (void)state;
@@ -144,13 +145,14 @@ static int set_up(void **state) {
     port = ntohs(at.sin_port);
     unsetenv("http_proxy");
     setenv("no_proxy", "*", 1);
-    pthread_t thread;
-    return pthread_create(&thread, NULL, serve, NULL);
+    return pthread_create(&server, NULL, serve, NULL);
 }
 
 static int tear_down(void **state) {
     (void)state;
-    shutdown(listener, SHUT_RDWR);
+    shutdown(listener, SHUT_RDWR); /* ends the accept */
+    pthread_join(server, NULL);
+    close(listener);
     unlink(path);
     unlink(part);
     unlink(tag_path);

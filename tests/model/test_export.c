@@ -229,7 +229,7 @@ static void test_vocabularies(void **state) {
                 if (hone_tokenizer_encode(want, json_string_value(t), json_string_length(t), flags, &a, NULL)) continue;
                 assert_int_equal(
                     hone_tokenizer_encode(got, json_string_value(t), json_string_length(t), flags, &b, &err), HONE_OK);
-                if (a.n != b.n || memcmp(a.id, b.id, a.n * sizeof(*a.id)) != 0)
+                if (a.n != b.n || (a.n && memcmp(a.id, b.id, a.n * sizeof(*a.id)) != 0))
                     fail_msg("%s: text %zu has other ids: %.60s", e->d_name, i, json_string_value(t));
                 n_text++;
             }

@@ -4,7 +4,7 @@ import os, subprocess, sys
 from .common import row
 
 
-def hone_adapters(b, s, model, count, rank="16", targets="all"):
+def hone_adapters(b, s, "m", count, rank="16", targets="all"):
     """Makes and registers adapters in the server's home; their names."""
     folder = os.path.join(b.folder, f"adapters-{rank}-{targets}")
     here = os.path.dirname(os.path.abspath(__file__))
@@ -42,14 +42,14 @@ for i in range({count}):
 def measure(b):
     model = b.model("q4_1")
     s = b.serve(model=model)
-    folder, names = hone_adapters(b, s, model, 8)
+    folder, names = hone_adapters(b, s, "m", 8)
     load = dict(concurrency=8, requests=64, prompt_tokens=200, output_tokens=64)
-    b.load(s, model, adapters=",".join(names), **dict(load, requests=8, first=900000))  # all resident
+    b.load(s, "m", adapters=",".join(names), **dict(load, requests=8, first=900000))  # all resident
     turn = [0]
 
     def run(**more):
         turn[0] += 1
-        return b.load(s, model, first=turn[0] * 1000, **load, **more)["req_s"]
+        return b.load(s, "m", first=turn[0] * 1000, **load, **more)["req_s"]
 
     r = b.turns(base=lambda: run(), mixed=lambda: run(adapters=",".join(names)))
     yield row("8 clients, 8 adapters, requests/s: base only", r["mixed"], r["base"], floor=0.9)

@@ -8,7 +8,7 @@ def measure(b):
     def hone():
         s = b.serve("--max-sequences", "32", model=b.model("q4_1"))
         try:
-            return b.load(s, b.model("q4_1"), **load)
+            return b.load(s, "m", **load)
         finally:
             s.stop()
 

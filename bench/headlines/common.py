@@ -129,6 +129,9 @@ class Bench:
     def serve(self, *options, model=None, home=None, port=None):
         port = port or free_port()
         home = home or tempfile.mkdtemp(dir=self.folder)
+        if model:  # requests name models, never paths
+            subprocess.run([self.hone, "pull", model, "--as", "m", "--home", home], check=True, capture_output=True)
+            model = "m"
         argv = [self.hone, "serve", "--home", home, "--listen", f"127.0.0.1:{port}", *options]
         s = Server(argv + (["--model", model] if model else []), port, "/readyz")
         s.home = home

@@ -30,7 +30,7 @@ def measure(b):
     while len(children(s.pid)) < 3 and time.time() < until:
         time.sleep(0.2)
     for i in range(12):  # every copy has worked once
-        post(s.url + "/v1/completions", dict(model=model, prompt=f"{i} " + "word " * 300, max_tokens=8))
+        post(s.url + "/v1/completions", dict(model="m", prompt=f"{i} " + "word " * 300, max_tokens=8))
     copies = [rollup(p) for p in children(s.pid)]
     private = [c["Private_Dirty"] + c["Private_Clean"] for c in copies]
     used = [max(0, p) for p in private]

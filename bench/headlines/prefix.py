@@ -15,7 +15,7 @@ def measure(b):
             s.stop()
 
     def hone():
-        return one(lambda: b.serve(model=b.model("q4_1")), b.model("q4_1"), "hone")
+        return one(lambda: b.serve(model=b.model("q4_1")), "m", "hone")
 
     def llama(kind):
         return lambda: one(lambda: b.llama_server(b.model(kind), "-np", "8", "-c", "16384"), "m", "llama")

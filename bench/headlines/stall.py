@@ -25,7 +25,7 @@ def p99(xs):
 
 
 def measure(b):
-    s, model = b.serve(model=b.model("q4_1")), b.model("q4_1")
+    s, model = b.serve(model=b.model("q4_1")), "m"
     ratios, waits = [], []
     for i in range(b.rounds):
         gaps, newcomer, giant = [], [], []

@@ -20,8 +20,8 @@ def measure(b):
         import socket
         port = free_port()
         t0 = time.perf_counter()
-        p = subprocess.Popen([b.hone, "serve", "--home", home + "/s", "--listen", f"127.0.0.1:{port}", "--model", model], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        body = json.dumps(dict(model=model, messages=[{"role": "user", "content": "Hello"}], stream=True, max_tokens=4)).encode()
+        p = subprocess.Popen([b.hone, "serve", "--home", home + "/s", "--listen", f"127.0.0.1:{port}", "--model", "m"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        body = json.dumps(dict(model="m", messages=[{"role": "user", "content": "Hello"}], stream=True, max_tokens=4)).encode()
         head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
         try:
             while True:  # as soon as it listens
@@ -41,7 +41,7 @@ def measure(b):
             p.terminate()
             p.wait()
 
-    os.makedirs(home + "/s", exist_ok=True)
+    subprocess.run([b.hone, "pull", model, "--as", "m", "--home", home + "/s"], check=True, capture_output=True)
     run(), serve()  # lays the tiles
     r = b.turns(run=run, serve=serve)
     yield row("process start to first token, s: hone run", r["run"], floor=0.3, less_is_better=True)

@@ -15,7 +15,7 @@ def measure(b):
     yield row("64 streams, 64 adapters in one batch, tok/s: one adapter", rate[64], rate[1], floor=0.9)
 
     s = b.serve(model=model)
-    _, names = hone_adapters(b, s, model, 500, rank="16", targets="q_proj,v_proj")
+    _, names = hone_adapters(b, s, "m", 500, rank="16", targets="q_proj,v_proj")
     rng = random.Random(7)
     weights = [1 / (i + 1) for i in range(len(names))]
     load = dict(concurrency=16, requests=128, prompt_tokens=200, output_tokens=64)
@@ -23,7 +23,7 @@ def measure(b):
 
     def run(**more):
         turn[0] += 1
-        return b.load(s, model, first=turn[0] * 1000, **load, **more)["req_s"]
+        return b.load(s, "m", first=turn[0] * 1000, **load, **more)["req_s"]
 
     zipf = lambda: run(adapters=",".join(rng.choices(names, weights, k=load["requests"])))
     r = b.turns(base=lambda: run(), zipf=zipf)

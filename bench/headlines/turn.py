@@ -23,6 +23,6 @@ def measure(b):
     for i in range(b.rounds):
         text = " ".join(f"{i}.{n}" if n % 9 == 0 else WORDS[n % len(WORDS)] for n in range(4300))  # about 7,700 tokens
         messages = [{"role": "user", "content": text + " Summarise."}]
-        cold.append(first_token(s, b.model("q4_1"), messages))
-        warm.append(first_token(s, b.model("q4_1"), messages + [{"role": "assistant", "content": "A plan."}, {"role": "user", "content": "Shorter."}]))
+        cold.append(first_token(s, "m", messages))
+        warm.append(first_token(s, "m", messages + [{"role": "assistant", "content": "A plan."}, {"role": "user", "content": "Shorter."}]))
     yield row("second turn on a long prefix, s to first token: the cold turn", warm, cold, floor=0.05, less_is_better=True)

@@ -4,7 +4,7 @@ import os, subprocess, sys
 from .common import row
 
 
-def hone_adapters(b, s, "m", count, rank="16", targets="all"):
+def hone_adapters(b, s, model, count, rank="16", targets="all"):
     """Makes and registers adapters in the server's home; their names."""
     folder = os.path.join(b.folder, f"adapters-{rank}-{targets}")
     here = os.path.dirname(os.path.abspath(__file__))

@@ -11,7 +11,6 @@
 #include "model/export/export.h"
 
 typedef struct {
-    const cli_args *args;
     bool terminal;
     int percent;
 } drawing;
@@ -53,7 +52,7 @@ static int print_report(const cli_args *args, const char *to, const hone_quantiz
 
 static int run(const cli_args *args) {
     const char *to = args->word[1], *type = cli_need(args, "type");
-    drawing d = {.args = args, .terminal = isatty(2) && !args->quiet, .percent = -1};
+    drawing d = {.terminal = isatty(2) && !args->quiet, .percent = -1};
     hone_quantize_options options = {.pure = cli_has(args, "pure"), .progress = draw, .arg = &d};
     hone_quantize_report report;
     hone_resolved where;

@@ -22,14 +22,14 @@ bool tile_shape_of(hone_dtype t, hone_precision p, uint32_t k, tile_shape *s) {
         s->kind = t == HONE_F16 ? TILE_F16 : TILE_BF16;
         s->q_bytes = 1024;
     } else {
-        const bool bytes = t == HONE_Q5_0 || t == HONE_Q5_1 || t == HONE_Q8_0 || t == HONE_Q5_K || t == HONE_Q6_K;
-        s->kind = bytes ? TILE_U8 : TILE_U4;
-        s->q_bytes = s->kind == TILE_U4 ? 256 : 512;
-        s->half_scales =
-            t == HONE_Q4_0 || t == HONE_Q4_1 || t == HONE_Q5_0 || t == HONE_Q5_1 || t == HONE_Q8_0 || t == HONE_IQ4_NL;
-        s->scale_bytes = s->half_scales ? 32 : 64;
-        s->groups = kernel_quant_pairs(t) ? 2 : 1;
-        s->has_minimum = kernel_quant_has_minimum(t);
+        static const tile_format formats[HONE_DTYPE_COUNT] = {TILE_FORMATS(TILE_FORMAT_VALUE)};
+        const tile_format f = formats[t];
+        s->kind = f.four_bits ? TILE_U4 : TILE_U8;
+        s->q_bytes = f.four_bits ? 256 : 512;
+        s->half_scales = f.half_scales;
+        s->scale_bytes = f.half_scales ? 32 : 64;
+        s->groups = f.pairs ? 2 : 1;
+        s->has_minimum = f.has_minimum;
     }
     s->step_bytes = s->q_bytes + s->groups * (s->has_minimum ? 2u : 1u) * s->scale_bytes;
     return hone_mul_size(&s->panel_bytes, s->step_bytes, s->n_step);

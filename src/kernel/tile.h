@@ -28,6 +28,32 @@ enum { TILE_SUM_CHUNK = 256 };
 typedef enum { TILE_F32, TILE_F16, TILE_BF16, TILE_U8, TILE_U4 } tile_kind;
 typedef enum { ACT_F32, ACT_BF16, ACT_INT8 } act_kind;
 
+/* What a set specialises its kernel of a format for; in the inlined bodies it is a constant. */
+typedef struct {
+    bool four_bits, half_scales, has_minimum, pairs; /* pairs: a scale covers 16 inputs */
+    uint8_t offset_shift;                            /* offset = 1 << offset_shift; 0: none */
+    hone_dtype table;                                /* whose table codes go through; HONE_F32: none */
+} tile_format;
+
+/*         dtype        name   4 bits  f16 scales  minimum  pairs  offset  table */
+#define TILE_FORMATS(FORMAT)                                                                                           \
+    FORMAT(HONE_Q4_0, q4_0, true, true, false, false, 3, HONE_F32)                                                     \
+    FORMAT(HONE_Q4_1, q4_1, true, true, true, false, 0, HONE_F32)                                                      \
+    FORMAT(HONE_Q5_0, q5_0, false, true, false, false, 4, HONE_F32)                                                    \
+    FORMAT(HONE_Q5_1, q5_1, false, true, true, false, 0, HONE_F32)                                                     \
+    FORMAT(HONE_Q8_0, q8_0, false, true, false, false, 7, HONE_F32)                                                    \
+    FORMAT(HONE_Q4_K, q4_k, true, false, true, false, 0, HONE_F32)                                                     \
+    FORMAT(HONE_Q5_K, q5_k, false, false, true, false, 0, HONE_F32)                                                    \
+    FORMAT(HONE_Q6_K, q6_k, false, false, false, true, 5, HONE_F32)                                                    \
+    FORMAT(HONE_Q2_K, q2_k, true, false, true, true, 0, HONE_F32)                                                      \
+    FORMAT(HONE_Q3_K, q3_k, true, false, false, true, 2, HONE_F32)                                                     \
+    FORMAT(HONE_IQ4_NL, iq4_nl, true, true, false, false, 7, HONE_IQ4_NL)                                              \
+    FORMAT(HONE_IQ4_XS, iq4_xs, true, false, false, false, 7, HONE_IQ4_XS)                                             \
+    FORMAT(HONE_MXFP4, mxfp4, true, false, false, false, 4, HONE_MXFP4)                                                \
+    FORMAT(HONE_FP4_16, fp4_16, true, false, false, true, 4, HONE_FP4_16)
+#define TILE_FORMAT_ENTRY(dtype, name, ...) [dtype] = name,          /* of a set's table of functions */
+#define TILE_FORMAT_VALUE(dtype, name, ...) [dtype] = {__VA_ARGS__}, /* of a table of tile_format */
+
 typedef struct {
     tile_kind kind;
     uint32_t groups;  /* scales per output and step: 1, or 2 where one covers 16 inputs */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernel/encode.h"
 #include "kernel/quant.h"
 #include "model/model_internal.h"
 
@@ -74,34 +75,33 @@ static float scale_at(const model_slot *s, uint64_t row, uint32_t column) {
     return v;
 }
 
-/* A stored row in the format that the matrix is laid in.  FP8 becomes the product with its scale, rounded to bf16 as
- * transformers and DeepSeek's weight_dequant do; NVFP4's scales take the tensor's in. */
-static void convert_row(const model_slot *s, uint64_t row, const uint8_t *from, uint8_t *to) {
-    if (s->tensor->dtype == HONE_NVFP4) {
-        const float scale = scale_at(s, 0, 0);
-        for (uint32_t k = 0; k < s->k; k += 64) kernel_fp4_from_nvfp4(from + k / 64 * 36, scale, to + k / 64 * 48);
-        return;
-    }
-    for (uint32_t k = 0; k < s->k; k++) {
-        const float v = hone_e4m3_widen(from[k]) * scale_at(s, row, k);
-        const uint16_t h = hone_bf16_round(v);
-        if (s->weight->dtype == HONE_F32)
-            memcpy(to + 4 * (size_t)k, &v, 4);
-        else
-            memcpy(to + 2 * (size_t)k, &h, 2);
-    }
-}
-
 void model_slot_row(const model_slot *s, uint32_t r, float *out) {
     size_t row_bytes = 0;
     (void)hone_dtype_row_bytes(s->tensor->dtype, s->k, &row_bytes);
     const uint64_t row = stored_row(s, r);
     hone_dtype_widen(s->tensor->dtype, (const uint8_t *)s->tensor->data + row * row_bytes, out, s->k);
-    for (uint32_t k = 0; s->scale && k < s->k; k++) out[k] *= scale_at(s, row, k);
+    if (!s->scale) return;
+    const uint32_t run = s->scale_columns ? s->scale_columns : s->k; /* elements that one scale covers */
+    for (uint32_t k0 = 0; k0 < s->k; k0 += run) {
+        const float scale = scale_at(s, row, k0);
+        for (uint32_t k = k0; k < s->k && k - k0 < run; k++) out[k] *= scale;
+    }
 }
 
-static hone_status lay_converted(const work *w, uint32_t slot, uint32_t first, uint32_t n, size_t row_bytes,
-                                 hone_error *err) {
+/* Row r in the format that the matrix is laid in.  FP8 becomes the product with its scale, rounded to bf16 as
+ * transformers and DeepSeek's weight_dequant do; NVFP4's scales take the tensor's in.  wide: room for [k]. */
+static void convert_row(const model_slot *s, uint32_t r, float *wide, uint8_t *to) {
+    if (s->tensor->dtype == HONE_NVFP4) {
+        const uint8_t *from = (const uint8_t *)s->tensor->data + stored_row(s, r) * (s->k / 64 * 36);
+        const float scale = scale_at(s, 0, 0);
+        for (uint32_t k = 0; k < s->k; k += 64) kernel_fp4_from_nvfp4(from + k / 64 * 36, scale, to + k / 64 * 48);
+    } else {
+        model_slot_row(s, r, wide);
+        hone_dtype_encode(s->weight->dtype, wide, s->k, to);
+    }
+}
+
+static hone_status lay_converted(const work *w, uint32_t slot, uint32_t first, uint32_t n, hone_error *err) {
     const model_owner *o = w->m->owner;
     const model_slot *s = &o->slot[slot];
     const void *rows[CHUNK_ROWS];
@@ -109,13 +109,15 @@ static hone_status lay_converted(const work *w, uint32_t slot, uint32_t first, u
     if (!hone_dtype_row_bytes(s->weight->dtype, s->k, &laid_bytes))
         return hone_fail(err, HONE_ERR_FORMAT, "rows of %u elements cannot be laid", s->k);
     uint8_t *converted = hone_zalloc(n, laid_bytes);
-    if (!converted) return hone_fail(err, HONE_ERR_NOMEM, "no memory for %u rows of %u elements", n, s->k);
-    for (uint32_t i = 0; i < n; i++) {
-        const uint64_t row = stored_row(s, first + i);
-        convert_row(s, row, data_of(w, slot) + row * row_bytes, converted + i * laid_bytes);
+    float *wide = hone_zalloc(s->k, sizeof(*wide));
+    hone_status st = HONE_OK;
+    if (!converted || !wide) st = hone_fail(err, HONE_ERR_NOMEM, "no memory for %u rows of %u elements", n, s->k);
+    for (uint32_t i = 0; st == HONE_OK && i < n; i++) {
+        convert_row(s, first + i, wide, converted + i * laid_bytes);
         rows[i] = converted + i * laid_bytes;
     }
-    const hone_status st = w->m->kernels->weight_lay(s->weight, o->block + s->offset, rows, first, first + n, err);
+    if (st == HONE_OK) st = w->m->kernels->weight_lay(s->weight, o->block + s->offset, rows, first, first + n, err);
+    hone_free(wide);
     hone_free(converted);
     return st;
 }
@@ -129,7 +131,7 @@ static hone_status lay_rows(const work *w, uint32_t slot, uint32_t first, hone_e
     if (!hone_dtype_row_bytes(s->tensor->dtype, s->k, &row_bytes))
         return hone_fail(err, HONE_ERR_FORMAT, "rows of %u elements are no whole number of %s blocks", s->k,
                          hone_dtype_name(s->tensor->dtype));
-    if (s->tensor->dtype >= HONE_DTYPE_COUNT) return lay_converted(w, slot, first, n, row_bytes, err);
+    if (s->tensor->dtype >= HONE_DTYPE_COUNT) return lay_converted(w, slot, first, n, err);
     for (uint32_t i = 0; i < n; i++) rows[i] = data_of(w, slot) + stored_row(s, first + i) * row_bytes;
     return w->m->kernels->weight_lay(s->weight, o->block + s->offset, rows, first, first + n, err);
 }

@@ -21,18 +21,12 @@ enum { FEW_ROWS = 4 }; /* up to here avx512 is at memory speed */
 /* ---- int8 ---------------------------------------------------------------------------------------------------------
  */
 
-typedef struct {
-    bool four_bits, half_scales, has_minimum, pairs; /* pairs: a scale covers 16 inputs */
-    unsigned offset_shift;                           /* offset = 1 << offset_shift; 0: none */
-    hone_dtype table;                                /* whose table codes go through; HONE_F32: none */
-} format;
-
 INLINE __m512 load_scale(bool half, const uint8_t *p) {
     return half ? _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p))
                 : _mm512_loadu_ps((const void *)p);
 }
 
-INLINE void unpack(const format f, const uint8_t *step, uint8_t *to) {
+INLINE void unpack(const tile_format f, const uint8_t *step, uint8_t *to) {
     const __m512i low = _mm512_set1_epi8(15);
     const __m512i table =
         f.table == HONE_F32 ? low : _mm512_broadcast_i32x4(_mm_loadu_si128((const void *)kernel_quant_table(f.table)));
@@ -56,8 +50,8 @@ INLINE void tile_product(const int8_t *q, const uint8_t *w, int32_t *sum) {
     AMX_BARRIER();
 }
 
-INLINE void panel_tile(const format f, const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m, float *y,
-                       size_t ldy, __mmask16 mask) {
+INLINE void panel_tile(const tile_format f, const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m,
+                       float *y, size_t ldy, __mmask16 mask) {
     const size_t q_bytes = f.four_bits ? 256u : 512u, scale_bytes = f.half_scales ? 32u : 64u;
     const size_t step_bytes = q_bytes + (f.pairs ? 2u : 1u) * (f.has_minimum ? 2u : 1u) * scale_bytes;
     uint8_t bytes[512] __attribute__((aligned(64)));
@@ -111,32 +105,13 @@ INLINE void panel_tile(const format f, const uint8_t *panel, uint32_t n_step, co
 typedef void tile_function(const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m, float *y, size_t ldy,
                            __mmask16 mask);
 
-#define FORMAT(name, ...)                                                                                              \
+#define FORMAT(dtype, name, ...)                                                                                       \
     static void name(const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m, float *y, size_t ldy,      \
                      __mmask16 mask) {                                                                                 \
-        panel_tile((format){__VA_ARGS__}, panel, n_step, x, m, y, ldy, mask);                                          \
+        panel_tile((tile_format){__VA_ARGS__}, panel, n_step, x, m, y, ldy, mask);                                     \
     }
-/*           4 bits  f16 scales  minimum  pairs  offset  table */
-FORMAT(q4_0, true, true, false, false, 3, HONE_F32)
-FORMAT(q4_1, true, true, true, false, 0, HONE_F32)
-FORMAT(q5_0, false, true, false, false, 4, HONE_F32)
-FORMAT(q5_1, false, true, true, false, 0, HONE_F32)
-FORMAT(q8_0, false, true, false, false, 7, HONE_F32)
-FORMAT(q4_k, true, false, true, false, 0, HONE_F32)
-FORMAT(q5_k, false, false, true, false, 0, HONE_F32)
-FORMAT(q6_k, false, false, false, true, 5, HONE_F32)
-FORMAT(q2_k, true, false, true, true, 0, HONE_F32)
-FORMAT(q3_k, true, false, false, true, 2, HONE_F32)
-FORMAT(iq4_nl, true, true, false, false, 7, HONE_IQ4_NL)
-FORMAT(iq4_xs, true, false, false, false, 7, HONE_IQ4_XS)
-FORMAT(mxfp4, true, false, false, false, 4, HONE_MXFP4)
-FORMAT(fp4_16, true, false, false, true, 4, HONE_FP4_16)
-
-static tile_function *const functions[HONE_DTYPE_COUNT] = {
-    [HONE_Q4_0] = q4_0,     [HONE_Q4_1] = q4_1,     [HONE_Q5_0] = q5_0,   [HONE_Q5_1] = q5_1,     [HONE_Q8_0] = q8_0,
-    [HONE_Q4_K] = q4_k,     [HONE_Q5_K] = q5_k,     [HONE_Q6_K] = q6_k,   [HONE_Q2_K] = q2_k,     [HONE_Q3_K] = q3_k,
-    [HONE_IQ4_NL] = iq4_nl, [HONE_IQ4_XS] = iq4_xs, [HONE_MXFP4] = mxfp4, [HONE_FP4_16] = fp4_16,
-};
+TILE_FORMATS(FORMAT)
+static tile_function *const functions[HONE_DTYPE_COUNT] = {TILE_FORMATS(TILE_FORMAT_ENTRY)};
 
 /* All 16 rows of a tile are multiplied; those beyond m are whatever the memory holds, and dropped. */
 static void linear_int8(const hone_weight *w, const tile_shape *shape, const uint8_t *act, uint32_t m, float *y,

@@ -104,12 +104,6 @@ void avx2_act_lay(const hone_weight *w, const float *x, size_t ldx, uint32_t m, 
 
 /* ---- One step ---------------------------------------------------------------------------------------------------- */
 
-typedef struct {
-    bool four_bits, half_scales, has_minimum, pairs; /* pairs: a scale covers 16 inputs */
-    int offset_shift;                                /* offset = 1 << offset_shift; 0: none */
-    hone_dtype table;                                /* whose table codes go through; HONE_F32: none */
-} format;
-
 INLINE __m256i load(const void *p) {
     return _mm256_loadu_si256((const __m256i *)p);
 }
@@ -172,7 +166,7 @@ INLINE void bytes(const int n, const uint8_t *step, int which, int half, int16_t
  */
 
 /* A step of nibbles as one of bytes, for formats whose values or scales ask for it. */
-INLINE void spread(const format f, const uint8_t *step, int which, uint8_t *to) {
+INLINE void spread(const tile_format f, const uint8_t *step, int which, uint8_t *to) {
     const __m256i mask = _mm256_set1_epi8(15);
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++) {
@@ -190,8 +184,8 @@ INLINE void spread(const format f, const uint8_t *step, int which, uint8_t *to) 
 }
 
 /* One step of n rows from row r0 of a block (or of its fine part). */
-INLINE void rows_of_step(const format f, const int n, const uint8_t *step, int which, const act_block *x, uint32_t r0,
-                         __m256 *acc) {
+INLINE void rows_of_step(const tile_format f, const int n, const uint8_t *step, int which, const act_block *x,
+                         uint32_t r0, __m256 *acc) {
     const size_t q_bytes = f.four_bits ? 256u : 512u, scale_bytes = f.half_scales ? 32u : 64u;
     const uint8_t *scales = step + q_bytes;
     __m256i sum[4], second[4];
@@ -248,7 +242,7 @@ INLINE void rows_of_step(const format f, const int n, const uint8_t *step, int w
 }
 
 /* y[i][8 which ..] for n rows of a tile from its row r0; `outputs` of the panel's 16 are wanted. */
-INLINE void panel_rows(const format f, const int n, const uint8_t *panel, uint32_t n_step, const act_block *tile,
+INLINE void panel_rows(const tile_format f, const int n, const uint8_t *panel, uint32_t n_step, const act_block *tile,
                        uint32_t r0, float *y, size_t ldy, uint32_t outputs) {
     const size_t q_bytes = f.four_bits ? 256u : 512u, scale_bytes = f.half_scales ? 32u : 64u;
     const size_t step_bytes = q_bytes + (f.pairs ? 2u : 1u) * (f.has_minimum ? 2u : 1u) * scale_bytes;
@@ -269,8 +263,8 @@ INLINE void panel_rows(const format f, const int n, const uint8_t *panel, uint32
     }
 }
 
-INLINE void panel_tile(const format f, const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m, float *y,
-                       size_t ldy, uint32_t outputs) {
+INLINE void panel_tile(const tile_format f, const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m,
+                       float *y, size_t ldy, uint32_t outputs) {
     uint32_t r = 0;
     for (; r + 4 <= m; r += 4) panel_rows(f, 4, panel, n_step, x, r, y + ldy * r, ldy, outputs);
     if (m & 2u) {
@@ -283,32 +277,13 @@ INLINE void panel_tile(const format f, const uint8_t *panel, uint32_t n_step, co
 typedef void tile_function(const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m, float *y, size_t ldy,
                            uint32_t outputs);
 
-#define FORMAT(name, ...)                                                                                              \
+#define FORMAT(dtype, name, ...)                                                                                       \
     static void name(const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m, float *y, size_t ldy,      \
                      uint32_t outputs) {                                                                               \
-        panel_tile((format){__VA_ARGS__}, panel, n_step, x, m, y, ldy, outputs);                                       \
+        panel_tile((tile_format){__VA_ARGS__}, panel, n_step, x, m, y, ldy, outputs);                                  \
     }
-/*           4 bits  f16 scales  minimum  pairs  offset  table */
-FORMAT(q4_0, true, true, false, false, 3, HONE_F32)
-FORMAT(q4_1, true, true, true, false, 0, HONE_F32)
-FORMAT(q5_0, false, true, false, false, 4, HONE_F32)
-FORMAT(q5_1, false, true, true, false, 0, HONE_F32)
-FORMAT(q8_0, false, true, false, false, 7, HONE_F32)
-FORMAT(q4_k, true, false, true, false, 0, HONE_F32)
-FORMAT(q5_k, false, false, true, false, 0, HONE_F32)
-FORMAT(q6_k, false, false, false, true, 5, HONE_F32)
-FORMAT(q2_k, true, false, true, true, 0, HONE_F32)
-FORMAT(q3_k, true, false, false, true, 2, HONE_F32)
-FORMAT(iq4_nl, true, true, false, false, 7, HONE_IQ4_NL)
-FORMAT(iq4_xs, true, false, false, false, 7, HONE_IQ4_XS)
-FORMAT(mxfp4, true, false, false, false, 4, HONE_MXFP4)
-FORMAT(fp4_16, true, false, false, true, 4, HONE_FP4_16)
-
-static tile_function *const functions[HONE_DTYPE_COUNT] = {
-    [HONE_Q4_0] = q4_0,     [HONE_Q4_1] = q4_1,     [HONE_Q5_0] = q5_0,   [HONE_Q5_1] = q5_1,     [HONE_Q8_0] = q8_0,
-    [HONE_Q4_K] = q4_k,     [HONE_Q5_K] = q5_k,     [HONE_Q6_K] = q6_k,   [HONE_Q2_K] = q2_k,     [HONE_Q3_K] = q3_k,
-    [HONE_IQ4_NL] = iq4_nl, [HONE_IQ4_XS] = iq4_xs, [HONE_MXFP4] = mxfp4, [HONE_FP4_16] = fp4_16,
-};
+TILE_FORMATS(FORMAT)
+static tile_function *const functions[HONE_DTYPE_COUNT] = {TILE_FORMATS(TILE_FORMAT_ENTRY)};
 
 /* ---- Ranges -------------------------------------------------------------------------------------------------------
  */

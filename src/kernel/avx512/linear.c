@@ -205,13 +205,6 @@ void avx512_act_lay(const hone_weight *w, const float *x, size_t ldx, uint32_t m
 
 /* ---- One panel --------------------------------------------------------------------------------------------------- */
 
-/* What a kernel is specialised for: in the inlined bodies below it is a constant. */
-typedef struct {
-    bool four_bits, half_scales, has_minimum, pairs; /* pairs: a scale covers 16 inputs */
-    unsigned offset_shift;                           /* offset = 1 << offset_shift; 0: none */
-    hone_dtype table;                                /* whose table codes go through; HONE_F32: none */
-} format;
-
 INLINE __m512 load_scale(bool half, const uint8_t *p) {
     return half ? _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p))
                 : _mm512_loadu_ps((const void *)p);
@@ -228,7 +221,7 @@ typedef struct {
     __m512 scale, scale_high, minimum, minimum_high;
 } weights;
 
-INLINE void load_weights(const format f, const uint8_t *step, weights *w) {
+INLINE void load_weights(const tile_format f, const uint8_t *step, weights *w) {
     const size_t q_bytes = f.four_bits ? 256 : 512, scale_bytes = f.half_scales ? 32 : 64;
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++) {
@@ -257,7 +250,8 @@ INLINE void load_weights(const format f, const uint8_t *step, weights *w) {
 
 /* n <= 4 rows of a step, whose integers are at q and whose scales at s (act_block, moved to the first of the rows):
  * the integer products, then the f32 sums. */
-INLINE void rows_of_step(const format f, const int n, const weights *w, const int8_t *q, const float *s, __m512 *acc) {
+INLINE void rows_of_step(const tile_format f, const int n, const weights *w, const int8_t *q, const float *s,
+                         __m512 *acc) {
     const int32_t *minus_sum = (const int32_t *)(const void *)(s + 2 * TILE_ROWS), *minus_low = minus_sum + TILE_ROWS;
     __m512i low[4], high[4];
 #pragma GCC unroll 4
@@ -297,7 +291,7 @@ INLINE void rows_of_step(const format f, const int n, const weights *w, const in
 }
 
 /* y[i][lanes of mask] for n rows of a tile from its row r0. */
-INLINE void panel_rows(const format f, const int n, const uint8_t *panel, uint32_t n_step, const act_block *x,
+INLINE void panel_rows(const tile_format f, const int n, const uint8_t *panel, uint32_t n_step, const act_block *x,
                        uint32_t r0, float *y, size_t ldy, __mmask16 mask) {
     const size_t step_bytes =
         (f.four_bits ? 256u : 512u) + (f.pairs ? 2u : 1u) * (f.has_minimum ? 2u : 1u) * (f.half_scales ? 32u : 64u);
@@ -338,8 +332,8 @@ INLINE void panel_rows(const format f, const int n, const uint8_t *panel, uint32
 }
 
 /* m rows of one tile, from its first: 16 at once, else by powers of two. */
-INLINE void panel_tile(const format f, const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m, float *y,
-                       size_t ldy, __mmask16 mask) {
+INLINE void panel_tile(const tile_format f, const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m,
+                       float *y, size_t ldy, __mmask16 mask) {
     if (m == TILE_ROWS) {
         panel_rows(f, 16, panel, n_step, x, 0, y, ldy, mask);
         return;
@@ -366,32 +360,13 @@ INLINE void panel_tile(const format f, const uint8_t *panel, uint32_t n_step, co
 typedef void tile_function(const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m, float *y, size_t ldy,
                            __mmask16 mask);
 
-#define FORMAT(name, ...)                                                                                              \
+#define FORMAT(dtype, name, ...)                                                                                       \
     static void name(const uint8_t *panel, uint32_t n_step, const act_block *x, uint32_t m, float *y, size_t ldy,      \
                      __mmask16 mask) {                                                                                 \
-        panel_tile((format){__VA_ARGS__}, panel, n_step, x, m, y, ldy, mask);                                          \
+        panel_tile((tile_format){__VA_ARGS__}, panel, n_step, x, m, y, ldy, mask);                                     \
     }
-/*           4 bits  f16 scales  minimum  pairs  offset  table */
-FORMAT(q4_0, true, true, false, false, 3, HONE_F32)
-FORMAT(q4_1, true, true, true, false, 0, HONE_F32)
-FORMAT(q5_0, false, true, false, false, 4, HONE_F32)
-FORMAT(q5_1, false, true, true, false, 0, HONE_F32)
-FORMAT(q8_0, false, true, false, false, 7, HONE_F32)
-FORMAT(q4_k, true, false, true, false, 0, HONE_F32)
-FORMAT(q5_k, false, false, true, false, 0, HONE_F32)
-FORMAT(q6_k, false, false, false, true, 5, HONE_F32)
-FORMAT(q2_k, true, false, true, true, 0, HONE_F32)
-FORMAT(q3_k, true, false, false, true, 2, HONE_F32)
-FORMAT(iq4_nl, true, true, false, false, 7, HONE_IQ4_NL)
-FORMAT(iq4_xs, true, false, false, false, 7, HONE_IQ4_XS)
-FORMAT(mxfp4, true, false, false, false, 4, HONE_MXFP4)
-FORMAT(fp4_16, true, false, false, true, 4, HONE_FP4_16)
-
-static tile_function *const functions[HONE_DTYPE_COUNT] = {
-    [HONE_Q4_0] = q4_0,     [HONE_Q4_1] = q4_1,     [HONE_Q5_0] = q5_0,   [HONE_Q5_1] = q5_1,     [HONE_Q8_0] = q8_0,
-    [HONE_Q4_K] = q4_k,     [HONE_Q5_K] = q5_k,     [HONE_Q6_K] = q6_k,   [HONE_Q2_K] = q2_k,     [HONE_Q3_K] = q3_k,
-    [HONE_IQ4_NL] = iq4_nl, [HONE_IQ4_XS] = iq4_xs, [HONE_MXFP4] = mxfp4, [HONE_FP4_16] = fp4_16,
-};
+TILE_FORMATS(FORMAT)
+static tile_function *const functions[HONE_DTYPE_COUNT] = {TILE_FORMATS(TILE_FORMAT_ENTRY)};
 
 /* ---- Ranges -------------------------------------------------------------------------------------------------------
  */

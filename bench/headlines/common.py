@@ -1,5 +1,5 @@
 """What the headline numbers share: where things are, servers that are started and stopped, turns, medians."""
-import contextlib, json, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time, urllib.request
+import json, os, signal, socket, statistics, subprocess, sys, tempfile, time, urllib.request
 
 
 class Skip(Exception):

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <utf8proc.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "fixture.h"
@@ -141,39 +142,54 @@ static void test_formats_of_tensors(void **state) {
     fixture_remove(dir);
 }
 
-/* A folder that GGUF's keys do not express, and one with a number that is none: named, and no file is left. */
+/* Gemma's norms are w in folders and 1 + w in GGUF files: the matrices are equal, the norms one apart. */
+static void test_norms_plus_one(void **state) {
+    (void)state;
+    fixture_spec s = fixture_default();
+    s.family = "gemma2";
+    char *dir = fixture_folder();
+    const char *file = fixture_path(dir, "out.gguf");
+    assert_true(fixture_write_folder(dir, &s, 1));
+    hone_quantize_report r;
+    hone_error err = {0};
+    if (hone_quantize(dir, file, &(hone_quantize_options){.type = HONE_F32}, pool, &r, &err))
+        fail_msg("%s", err.message);
+    hone_model *a = open_path(dir), *b = open_path(file);
+    assert_null(export_differs(&a->arch, &b->arch));
+    assert_true(a->arch.norm_plus_one && !b->arch.norm_plus_one);
+    for (uint32_t i = 0; i < s.width; i++)
+        assert_true(b->layer[1].mlp_norm.weight[i] == a->layer[1].mlp_norm.weight[i] + 1.0f);
+    same_matrix(a, &a->layer[1].linear[HONE_MOD_Q].w, &b->layer[1].linear[HONE_MOD_Q].w, 0.0);
+    hone_model_close(b);
+    hone_model_close(a);
+    fixture_remove(dir);
+}
+
+/* A folder that GGUF's keys do not express, and paths that are none: named, and no file is left. */
 static void test_refusals(void **state) {
     (void)state;
     fixture_spec s = fixture_default();
-    s.family = "gemma2"; /* its tiny heads have a scale that no key says */
-    s.head_dim = 16;
     char *dir = fixture_folder();
     assert_true(fixture_write_folder(dir, &s, 1));
-    char *config = fixture_folder();
-    fixture_spec t = fixture_default();
-    assert_true(fixture_write_folder(config, &t, 1));
     hone_quantize_report r;
     hone_error err = {0};
-    const char *file = fixture_path(dir, "out.gguf");
+    hone_buf text = {0};
+    const char *config = fixture_path(dir, "config.json"), *file = fixture_path(dir, "out.gguf");
     const hone_quantize_options options = {.type = HONE_F32};
-    const hone_status st = hone_quantize(dir, file, &options, pool, &r, &err);
-    if (st == HONE_OK) { /* the scale of these heads is the usual one: then it must be the same model */
-        hone_model *a = open_path(dir), *b = open_path(file);
-        assert_null(export_differs(&a->arch, &b->arch));
-        hone_model_close(a);
-        hone_model_close(b);
-    } else {
-        assert_int_equal(st, HONE_ERR_UNSUPPORTED);
-        assert_non_null(strstr(err.message, "do not express"));
-    }
+    assert_int_equal(hone_file_read(config, &text, 0, NULL), HONE_OK);
+    text.n--; /* the closing brace */
+    hone_buf_text(&text, ", \"rope_scaling\": {\"rope_type\": \"dynamic\", \"factor\": 2.0}}");
+    assert_true(fixture_write_text(config, hone_buf_str(&text)));
+    hone_buf_free(&text);
+    assert_int_equal(hone_quantize(dir, file, &options, pool, &r, &err), HONE_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "do not express the rotation"));
     assert_int_equal(hone_quantize("/nowhere/at/all", file, &options, pool, &r, &err), HONE_ERR_NOT_FOUND);
-    assert_int_equal(hone_quantize(config, "/nowhere/at/all/x.gguf", &options, pool, &r, &err), HONE_ERR_IO);
-    DIR *left = opendir(config);
+    assert_int_equal(hone_quantize(dir, "/nowhere/at/all/x.gguf", &options, pool, &r, &err), HONE_ERR_IO);
+    DIR *left = opendir(dir);
     struct dirent *e;
     while ((e = readdir(left))) assert_null(strstr(e->d_name, "gguf"));
     closedir(left);
     fixture_remove(dir);
-    fixture_remove(config);
 }
 
 static bool normal(const char *text) {
@@ -251,7 +267,8 @@ static void test_vocabularies(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_folder_to_gguf), cmocka_unit_test(test_formats_of_tensors),
-                                       cmocka_unit_test(test_refusals), cmocka_unit_test(test_vocabularies)};
+                                       cmocka_unit_test(test_norms_plus_one), cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_vocabularies)};
     hone_json_init();
     return cmocka_run_group_tests(tests, open_pool, close_pool);
 }

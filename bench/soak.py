@@ -104,7 +104,7 @@ class Soak:
         for i in range(self.a.adapters):
             self.hone("pull", self.adapter_folder(i), "--base", "base", "--as", f"a{i}")
             self.names.append(f"a{i}")
-        self.version = {n: json.loads(self.hone("show", n, "--json"))["version"] for n in self.names}
+        self.version = {n: json.loads(self.hone("alias", "live", n, "--json"))["version"] for n in self.names}
         self.process = subprocess.Popen([self.a.hone, "serve", "--home", self.home, "--listen", "127.0.0.1:0", "--model", "base", "--max-sequences", "16"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         import re, threading
         self.port = None

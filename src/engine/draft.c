@@ -285,8 +285,9 @@ void hone_draft_choose(const hone_draft_cost *c, uint32_t rows, uint32_t tokens,
             if (!top || top->chance < LEAST_CHANCE) break;
             gain += (double)top->chance;
             if (++top->chosen < top->n) top->chance *= top->keep[top->chosen];
+            if (pass) continue;
             const double rate = (tokens + gain) / hone_draft_seconds(c, rows + k);
-            if (pass || rate <= best_rate) continue;
+            if (rate <= best_rate) continue;
             best_rate = rate;
             best = k;
         }

@@ -2,13 +2,13 @@
  *
  * Continuous batching over paged keys and values: every step runs a block of rows under a token budget that prefill
  * chunks and decodes share.  Rows of one step may use different adapters.  The engine knows nothing of text, templates,
- * stop strings or tenants; it works on tokens (DESIGN, "The processes").
+ * stop strings or tenants; it works on tokens (docs/internals/serving.md).
  *
  * Sampling of position p of a request is a function of (logits, parameters, earlier tokens of the request, seed, p)
  * alone, so a request that is submitted again with its emitted tokens goes on with the same bytes.
  *
- * Threads: one owner for all calls; products are spread over the pool.  After open, submit is the only call that
- * allocates; step never does. */
+ * Threads: one owner for all calls; products are spread over the pool.  After open, submit and add_adapter allocate; of
+ * a step only what grammars learn (masks, states) does. */
 #ifndef HONE_ENGINE_H
 #define HONE_ENGINE_H
 
@@ -113,7 +113,7 @@ typedef struct {
     uint32_t running, waiting; /* running: those too that ride on one for its prefix */
     uint32_t pages_free, pages_total;
     uint64_t steps, prefill_tokens, decode_tokens;
-    uint64_t preemptions;       /* sequences that lost their pages to older ones and were computed again */
+    uint64_t preemptions;       /* sequences that lost their pages to others and were computed again */
     uint64_t prefix_tokens;     /* prompt tokens that were not computed */
     uint32_t pages_cached;      /* hold prefixes that nobody uses now: of pages_free, or pinned */
     uint64_t drafted, accepted; /* tokens of speculation */

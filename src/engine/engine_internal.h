@@ -36,7 +36,7 @@ typedef struct engine_request {
     uint32_t seq;          /* HONE_KV_NONE while it waits */
     uint32_t n_done;       /* positions whose keys and values are stored */
     uint32_t n_told;       /* prompt tokens whose log-probabilities were reported (or need not be) */
-    float *sum;            /* [D] of final norms over the prompt, NULL: not wanted or told */
+    float *sum;            /* [D] of final norms over the prompt, NULL: not wanted */
     /* the prefix tree (admission.c) */
     bool shares;       /* takes pages from the tree and leaves its own there */
     bool preempted;    /* what it finds in the tree from now on is its own work */

@@ -352,17 +352,17 @@ static void keep_logit_rows(hone_forward *f, const forward_layer *layer) {
 static void ahead_of_layer(hone_forward *f, const forward_layer *layer) {
     const hone_linear *qkv[3], *head = &f->model->head;
     if (layer->l + 1 == f->model->arch.n_layer) {
-        forward_ahead(f, &head, 1, FORWARD_HEAD);
+        forward_ahead(f, &head, 1);
         return;
     }
     for (uint32_t i = 0; i < 3; i++) qkv[i] = &layer->layer[1].linear[HONE_MOD_Q + i];
-    forward_ahead(f, qkv, 3, FORWARD_QKV);
+    forward_ahead(f, qkv, 3);
 }
 
 static void run_layer(hone_forward *f, const forward_layer *layer) {
     const hone_arch *a = &f->model->arch;
     const hone_linear *lin = layer->layer->linear;
-    const hone_linear *const mlp[2] = {&lin[a->mlp_gated ? HONE_MOD_GATE : HONE_MOD_UP], &lin[HONE_MOD_UP]};
+    const hone_linear *const mlp = &lin[a->mlp_gated ? HONE_MOD_GATE : HONE_MOD_UP]; /* tasks begin with it */
     const hone_linear *const o = &lin[HONE_MOD_O], *const down = &lin[HONE_MOD_DOWN];
     forward_stage s;
     stage_job job = {.f = f, .layer = layer, .next = &s};
@@ -373,7 +373,7 @@ static void run_layer(hone_forward *f, const forward_layer *layer) {
     forward_stage_add(&s, &lin[HONE_MOD_K], HONE_MOD_K, layer->k);
     forward_stage_add(&s, &lin[HONE_MOD_V], HONE_MOD_V, layer->v);
     forward_rows(f, f->m, open_attention_rows, &job);
-    forward_ahead(f, &o, 1, FORWARD_PLAIN);
+    forward_ahead(f, &o, 1);
     forward_stage_run(&s);
     forward_positions(f, layer);
     if (layer->l + 1 == a->n_layer && !f->every_row) keep_logit_rows(f, layer);
@@ -383,7 +383,7 @@ static void run_layer(hone_forward *f, const forward_layer *layer) {
     forward_stage_init(&s, f, layer, layer->attn, f->m);
     forward_stage_add(&s, &lin[HONE_MOD_O], HONE_MOD_O, layer->attn_out);
     forward_rows(f, f->m, lay_rows, &job);
-    forward_ahead(f, mlp, 2, FORWARD_MLP);
+    forward_ahead(f, &mlp, 1);
     forward_stage_run(&s);
 
     forward_stage_init(&s, f, layer, mlp_input(f, layer), f->m);
@@ -392,7 +392,7 @@ static void run_layer(hone_forward *f, const forward_layer *layer) {
     if (a->mlp_gated) forward_stage_add(&s, &lin[HONE_MOD_GATE], HONE_MOD_GATE, layer->gate);
     forward_stage_add(&s, &lin[HONE_MOD_UP], HONE_MOD_UP, layer->up);
     forward_rows(f, f->m, open_mlp_rows, &job);
-    forward_ahead(f, &down, 1, FORWARD_PLAIN);
+    forward_ahead(f, &down, 1);
     forward_stage_run(&s);
 
     forward_stage_init(&s, f, layer, f->mlp, f->m);

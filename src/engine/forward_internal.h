@@ -131,7 +131,7 @@ void forward_lora_up(const hone_kernels *k, const hone_lora *lora, uint32_t m, c
 void forward_stage_run(const forward_stage *s);
 
 /* Tells waiting threads which weights the next stage will read. */
-void forward_ahead(hone_forward *f, const hone_linear *const *linear, uint32_t n_item, forward_tail tail);
+void forward_ahead(hone_forward *f, const hone_linear *const *linear, uint32_t n_item);
 
 /* fn for ranges of rows that begin at multiples of 16, spread over the pool when there are many. */
 void forward_rows(hone_forward *f, uint32_t m, void (*fn)(void *arg, uint32_t row0, uint32_t row1, uint32_t thread),

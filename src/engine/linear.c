@@ -391,11 +391,11 @@ void forward_stage_run(const forward_stage *s) {
     hone_pool_run(s->f->pool, job.n_block * job.n_range, product_task, &job);
 }
 
-/* Each thread begins with its part of the panels; the tail says how items share tasks (product_task). */
-void forward_ahead(hone_forward *f, const hone_linear *const *linear, uint32_t n_item, forward_tail tail) {
+/* Each thread begins with its part of the panels.  Gate and up share tasks: gate alone is asked for. */
+void forward_ahead(hone_forward *f, const hone_linear *const *linear, uint32_t n_item) {
     if (f->m > FEW_ROWS || f->n_threads == 1) return;
     uint32_t panels = 0;
-    for (uint32_t i = 0; i < (tail == FORWARD_MLP ? 1 : n_item); i++) panels += ceil_div(linear[i]->w.n, HONE_PANEL);
+    for (uint32_t i = 0; i < n_item; i++) panels += ceil_div(linear[i]->w.n, HONE_PANEL);
     for (uint32_t t = 0; t < f->n_threads; t++) {
         uint32_t first = (uint32_t)((uint64_t)panels * t / f->n_threads), i = 0;
         for (; i + 1 < n_item && first >= ceil_div(linear[i]->w.n, HONE_PANEL); i++)

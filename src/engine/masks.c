@@ -37,7 +37,7 @@ void engine_text_close(engine_text *t) {
 
 int32_t engine_text_next(engine_text *t) {
     if (t->drained || t->closed) return -1;
-    if (hone_matcher_forced(t->matcher, t->forced, ENGINE_FORCED_MOST) > 0) return t->forced[0];
+    if (hone_matcher_forced(t->matcher, &t->forced, 1) > 0) return t->forced;
     t->drained = true;
     return -1;
 }
@@ -66,8 +66,8 @@ static bool is_in(const int32_t *set, uint32_t n, int32_t token) {
 uint32_t engine_text_run(engine_text *t, int32_t *out, uint32_t cap, const int32_t *stop, uint32_t n_stop) {
     uint32_t n = 0;
     while (n < cap && !t->failed && engine_text_next(t) >= 0) {
-        if (!engine_text_say(t, t->forced[0])) break;
-        out[n++] = t->forced[0];
+        if (!engine_text_say(t, t->forced)) break;
+        out[n++] = t->forced;
         t->n_forced++;
         if (is_in(stop, n_stop, out[n - 1])) break;
     }
@@ -82,8 +82,8 @@ uint32_t engine_text_draft(engine_text *t, const int32_t *guess, uint32_t n, flo
     memcpy(left, guess, n * sizeof(*left));
     if (t->failed || t->closed) return 0;
     while (m < cap && !hone_matcher_closed(t->matcher)) {
-        const uint32_t k = m == 0 && t->drained ? 0 : hone_matcher_forced(t->matcher, t->forced, 1);
-        const int32_t token = k ? t->forced[0] : at < n ? left[at] : -1;
+        const uint32_t k = m == 0 && t->drained ? 0 : hone_matcher_forced(t->matcher, &t->forced, 1);
+        const int32_t token = k ? t->forced : at < n ? left[at] : -1;
         if (token < 0) break;
         hone_error ignored;
         if (hone_matcher_accept(t->matcher, token, &ignored) != HONE_OK) break;

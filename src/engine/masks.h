@@ -11,15 +11,13 @@
 
 #include "engine/engine.h"
 
-#define ENGINE_FORCED_MOST 32u /* forced tokens asked for at once */
-
 typedef struct {
     hone_matcher *matcher; /* holds its grammar */
     bool closed;           /* an end token was said */
     bool failed;           /* err tells why: the request ends */
     bool drained;          /* nothing is forced at this place */
     uint64_t n_forced;
-    int32_t forced[ENGINE_FORCED_MOST];
+    int32_t forced; /* what engine_text_next answered last */
     hone_error err;
 } engine_text;
 

@@ -206,9 +206,6 @@ uint32_t hone_prefix_idle_pages(const hone_prefix *p) {
 uint32_t hone_prefix_idle_pins(const hone_prefix *p) {
     return p->list[1].n;
 }
-uint32_t hone_prefix_pinned_pages(const hone_prefix *p) {
-    return p->n_pinned;
-}
 uint32_t hone_prefix_parent(const hone_prefix *p, uint32_t page) {
     return p->node[page].parent;
 }

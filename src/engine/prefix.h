@@ -61,7 +61,6 @@ bool hone_prefix_has(const hone_prefix *p, uint32_t page);
 uint32_t hone_prefix_pages(const hone_prefix *p);        /* in the tree */
 uint32_t hone_prefix_idle_pages(const hone_prefix *p);   /* of them idle and not pinned */
 uint32_t hone_prefix_idle_pins(const hone_prefix *p);    /* idle and pinned */
-uint32_t hone_prefix_pinned_pages(const hone_prefix *p); /* pinned, idle or in use */
 uint32_t hone_prefix_parent(const hone_prefix *p, uint32_t page);
 
 /* NULL or the broken invariant, given the users of every page; O(pages). */

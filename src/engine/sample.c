@@ -271,7 +271,7 @@ static int32_t sample(hone_sampler *s, float *logits, const hone_sampling *p, ui
     return (int32_t)draw_from_set(s, n, unit);
 }
 
-/* Lifts bans where they leave nothing of what is allowed. */
+/* Whether the bans leave nothing of what is allowed. */
 static bool only_banned(const uint32_t *allowed, uint32_t vocab, const int32_t *banned, uint32_t n_banned) {
     for (uint32_t w = 0; w < (vocab + 31) / 32; w++) {
         uint32_t left = allowed[w];

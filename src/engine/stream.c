@@ -86,9 +86,9 @@ static const uint32_t *mask_of(hone_engine *e, engine_request *r, uint32_t threa
     if (!r->text) return NULL;
     uint32_t *bits = e->mask + (size_t)thread * ((e->model->arch.vocab + 31) / 32);
     const int64_t from = hone_clock_ns();
-    engine_text_mask(r->text, bits, e->model->arch.vocab);
+    const bool ok = engine_text_mask(r->text, bits, e->model->arch.vocab);
     e->mask_ns[thread] += (uint64_t)(hone_clock_ns() - from);
-    return bits;
+    return ok ? bits : NULL;
 }
 
 /* The token behind row j of the rows with logits; -1: the grammar failed. */

@@ -193,9 +193,9 @@ static void logits_of_some(const variant *v, const hone_model *m) {
         const uint32_t take = N - p < 20 ? N - p : 20;
         for (uint32_t i = 0; i < take; i++)
             rows[i] = (hone_row){tokens[p + i], 0, p + i,
-                                 p / 20 % 3 == 0             ? -1
-                                 : i % (p / 20 % 3 * 7) == 3 ? n_logit++
-                                                             : -1};
+                                 p / 20 % 3 == 0              ? -1
+                                 : i % (p / 20 % 3 * 10) == 3 ? n_logit++
+                                                              : -1};
         hone_forward_run(x.f, rows, take, &view, 1, some, NULL, NULL, NULL);
         for (uint32_t i = 0; i < take; i++)
             if (rows[i].logit_row >= 0)

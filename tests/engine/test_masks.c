@@ -168,8 +168,11 @@ static void must_be_valid(uint64_t id, const answer *a) {
     const size_t n = text_of(a, text);
     if (a->finish != HONE_FINISH_STOP || a->token[a->n - 1] != END) fail_msg("%llu: %s", (unsigned long long)id, text);
     if (id % 3 == 2) { /* ab, abc and cab alone; "abcab" may be cut in two ways */
+        assert_true(n >= 4);
         for (size_t i = 0; i < n; i++)
-            assert_true(text[i] == 'a' ? text[i + 1] == 'b' : text[i] == 'b' || text[i] == 'c');
+            assert_true(text[i] == 'a'   ? text[i + 1] == 'b'
+                        : text[i] == 'b' ? i > 0 && text[i - 1] == 'a'
+                                         : text[i] == 'c');
         return;
     }
     json_t *v = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
@@ -339,7 +342,7 @@ static void stops_lengths_and_least_lengths(void **state) {
     q.max_tokens = 40;
     assert_int_equal(hone_engine_submit(r->e, &q, NULL), HONE_OK);
     run(r);
-    assert_true(r->of[0].n >= 10 || r->of[0].finish == HONE_FINISH_LENGTH);
+    assert_true(r->of[0].n >= 10);
     for (uint32_t i = 0; i < 9; i++) assert_true(r->of[0].token[i] != END);
     /* Where nothing else is allowed the end comes before that. */
     memset(r->of, 0, sizeof(r->of));
@@ -375,7 +378,6 @@ static void what_cannot_be_is_refused(void **state) {
     q.grammar_source = "root ::= (";
     q.n_grammar_source = strlen(q.grammar_source);
     assert_true(hone_engine_submit(r->e, &q, &err) != HONE_OK);
-    /* Bytes that the vocabulary does not have: the request ends with the reason, others go on. */
     assert_null(hone_engine_check(r->e));
     rig_close(r);
     hone_engine *e;

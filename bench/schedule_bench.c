@@ -72,6 +72,7 @@ static bool submit(hone_engine *e, const options *o, uint64_t id, uint32_t n, ui
                                    .max_tokens = max_tokens,
                                    .n_logprobs = -1,
                                    .ignore_stop = true,
+                                   .max_draft = HONE_NO_DRAFT,
                                    .adapter = o->adapter ? "adapter" : NULL,
                                    .sampling = hone_sampling_defaults()};
     hone_error err;

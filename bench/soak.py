@@ -208,6 +208,8 @@ class Soak:
             t.add_done_callback(running.discard)
         await asyncio.gather(*running)
         for t in tasks: t.cancel()
+        for r in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(r, Exception): self.faults.append(f"{type(r).__name__}: {r}")
 
     def flat(self):
         """A fault where memory grew."""

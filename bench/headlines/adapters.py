@@ -61,4 +61,4 @@ def measure(b):
         t = b.llama_server(b.model(kind), "-np", "8", "-c", "8192", "--lora-init-without-apply", *options)
         peer.append(b.load(t, "m", mode="llama", adapters=",".join(map(str, range(8))), **dict(load, requests=24))["req_s"])
         t.stop()
-    yield row("  llama-server in its best format", r["mixed"], max(peer), floor=3.5)
+    yield row("  llama-server in its best format (one run of 24)", r["mixed"], max(peer), floor=3.5)

@@ -1,5 +1,5 @@
 """What the headline numbers share: where things are, servers that are started and stopped, turns, medians."""
-import json, os, signal, socket, statistics, subprocess, sys, tempfile, time, urllib.request
+import atexit, json, os, shutil, signal, socket, statistics, subprocess, sys, tempfile, time, urllib.request
 
 
 class Skip(Exception):
@@ -29,7 +29,6 @@ class Server:
     def __init__(self, argv, port, ready, env=None, log=None):
         self.port, self.url = port, f"http://127.0.0.1:{port}"
         self.log = log or tempfile.NamedTemporaryFile("w+", suffix=".log", delete=False).name
-        self.began = time.perf_counter()
         self.process = subprocess.Popen(argv, stdout=open(self.log, "w"), stderr=subprocess.STDOUT, env=env)
         until = time.time() + 120
         while True:
@@ -66,6 +65,7 @@ class Bench:
         self.shared = os.environ.get("HONE_SHARED") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "shared")
         self.peers = os.environ.get("PEERS_DIR", "")
         self.folder = tempfile.mkdtemp(prefix="hone-bench-")
+        atexit.register(shutil.rmtree, self.folder, True)
         self._limits = None
         if not os.path.exists(self.hone):
             sys.exit(f"{self.hone} is not there: build first, or say --build")

@@ -28,6 +28,7 @@ def measure(b):
         time.sleep(0.2)
     post(s.url + "/v1/completions", dict(model="m", prompt="word " * 300, max_tokens=8))
     copies = sorted((rollup(p) for p in children(s.pid)), key=lambda c: c["Private_Dirty"] + c["Private_Clean"])
+    assert len(copies) == 10, f"{len(copies)} copies"
     idle = copies[:-1]  # one has answered
     yield row("private memory of one more copy that waits, MB", [(c["Private_Dirty"] + c["Private_Clean"]) / 1e6 for c in idle], floor=40, less_is_better=True)
     yield row("  all ten together (proportional set size), MB", sum(c["Pss"] for c in copies) / 1e6)

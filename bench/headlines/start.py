@@ -1,7 +1,7 @@
 """From the start of a process to its first token, tiles cached and page cache warm: hone run, and hone serve."""
 import json, os, subprocess, tempfile, time
 
-from .common import Server, free_port, median, row
+from .common import free_port, row
 
 
 def measure(b):

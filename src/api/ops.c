@@ -94,7 +94,7 @@ hone_status api_metrics_open(hone_api *api, hone_error *err) {
            "model_name");
     FAMILY(stalls, HONE_COUNTER, "hone_copy_stalls_total", "Copies killed because they made no step", "model_name");
     FAMILY(preemptions, HONE_COUNTER, "hone_engine_preemptions_total",
-           "Sequences that lost their pages to older ones and were computed again", "model_name");
+           "Sequences that lost their pages to others and were computed again", "model_name");
     FAMILY(prefix, HONE_COUNTER, "hone_engine_prefix_tokens_total", "Prompt tokens taken from the prefix tree",
            "model_name");
     FAMILY(pages_cached, HONE_GAUGE, "hone_kv_pages_cached", "Free pages that hold prefixes", "model_name");

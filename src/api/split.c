@@ -1,10 +1,11 @@
 /* split.c - a choice's text, as it comes, into reasoning, content and calls; the contract is in dialect.h.
  *
  * Bytes wait in one buffer until it is sure what they are: a mark that may still be beginning, white space that may
- * stand before one, the head of a call until its name is known.  What is sure is given out at once, so arguments flow
- * token by token.  A text that only looked like a call is given out as content; once a name was given out there is no
- * way back, and what follows, well-formed or not, are that call's arguments.
- * Order: marks, giving out, heads of calls, arguments by style, the states, the public functions. */
+ * stand before one, the head of a call until its name is known.  What is sure is given out at once, so arguments that
+ * are JSON flow token by token; a value of PARAMETERS, and arguments that came as a string, are given whole.  A text
+ * that only looked like a call is given out as content; once a name was given out there is no way back, and what
+ * follows, well-formed or not, are that call's arguments. Order: marks, giving out, heads of calls, arguments by style,
+ * the states, the public functions. */
 #include <ctype.h>
 #include <string.h>
 

@@ -372,6 +372,10 @@ void api_dialect_probe(api_dialect *d, const hone_text *text) {
     d->template_results =
         renders(text, probe_history(d->null_content, as_string, true), tools, PROBE_RESULT, NULL, NULL);
     json_decref(tools);
+    if (d->format == GENERIC) { /* its form is ours, so it is told by ours alone */
+        d->template_tools = d->template_results = d->null_content = false;
+        d->history = API_HISTORY_TEXT;
+    }
 }
 
 api_dialect *api_dialect_open(const hone_text *text) {
@@ -379,10 +383,6 @@ api_dialect *api_dialect_open(const hone_text *text) {
     api_dialect *d = api_dialect_bind(api_call_format_of(source), source, text->tokenizer);
     if (!d || !text->chat) return d;
     api_dialect_probe(d, text);
-    if (d->format == GENERIC) { /* its form is ours, so it is told by ours alone */
-        d->template_tools = d->template_results = d->null_content = false;
-        d->history = API_HISTORY_TEXT;
-    }
     return d;
 }
 

@@ -18,14 +18,6 @@
 
 /* ---- windows ---- */
 
-static void windows_free(hone_train_data *data) {
-    for (size_t i = 0; i < data->n; i++) {
-        hone_free(data->row[i].token);
-        hone_free(data->row[i].trained);
-    }
-    hone_free(data->row);
-}
-
 static bool cut(hone_train_data *data, const hone_ids *ids, uint32_t context, uint32_t most, int32_t bos) {
     const size_t n = ids->n / context < most ? ids->n / context : most;
     if (!(data->row = hone_zalloc(n + 1, sizeof(*data->row)))) return false;
@@ -101,16 +93,12 @@ done:
     hone_free(logprob);
     hone_ids_free(&ids);
     hone_buf_free(&text);
-    windows_free(&data);
+    hone_data_free(&data);
     cli_model_close(&m);
     return rc;
 }
 
 /* ---- the verb ---- */
-
-static int run(const cli_args *args) {
-    return perplexity(args); /* the only word so far: the table refuses others */
-}
 
 static const char *const words[] = {"perplexity", NULL};
 
@@ -134,5 +122,5 @@ const cli_verb cli_verb_bench = {
     .options = options,
     .min_words = 1,
     .max_words = 1,
-    .run = run,
+    .run = perplexity, /* the only word so far: the table refuses others */
 };

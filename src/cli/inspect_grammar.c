@@ -7,7 +7,6 @@
  * --walk writes texts of the grammar: tokens at random out of each mask, at last such that close what is open.
  *
  * Order: the vocabulary, instances as text, times, one schema, walks, a file of schemas, the kind. */
-#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,34 +18,9 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "cli/inspect.h"
+#include "fleet/vocabulary.h"
 #include "grammar/matcher.h"
 #include "grammar/schema.h"
-
-/* ---- The vocabulary ---- */
-
-static hone_status open_vocabulary(hone_vocabulary **out, const hone_tokenizer *t, hone_error *err) {
-    const uint32_t n = (uint32_t)hone_tokenizer_size(t);
-    uint32_t *offset = hone_zalloc(n + 1u, sizeof(*offset));
-    hone_buf text = {0};
-    hone_status status = offset ? HONE_OK : hone_fail(err, HONE_ERR_NOMEM, "no memory");
-    for (uint32_t i = 0; i < n && status == HONE_OK; i++) {
-        offset[i] = (uint32_t)text.n;
-        const bool special = hone_tokenizer_is_special(t, (int32_t)i);
-        if (special) hone_buf_char(&text, (char)HONE_TOKEN_MARK);
-        status = hone_tokenizer_bytes(t, (int32_t)i, &text);
-        if (special) hone_buf_char(&text, (char)HONE_TOKEN_MARK);
-    }
-    if (status == HONE_OK && text.failed) status = hone_fail(err, HONE_ERR_NOMEM, "no memory");
-    if (status == HONE_OK) {
-        size_t n_end = 0;
-        const int32_t *end = hone_tokenizer_ends(t, &n_end);
-        offset[n] = (uint32_t)text.n;
-        status = hone_vocabulary_open(out, n, offset, (const uint8_t *)hone_buf_str(&text), end, (uint32_t)n_end, err);
-    }
-    hone_free(offset);
-    hone_buf_free(&text);
-    return status;
-}
 
 /* ---- Instances as text ---- */
 
@@ -443,7 +417,7 @@ int cli_inspect_grammar(const cli_args *args) {
             ;
         else if (!b.bits || !b.refused)
             rc = cli_fail_text(args, "no memory");
-        else if (open_vocabulary(&b.vocabulary, t, &err) != HONE_OK)
+        else if (hone_vocabulary_of(&b.vocabulary, t, &err) != HONE_OK)
             rc = cli_fail(args, &err);
         else
             rc = schema ? explain(args, &b, schema) : bench_file(args, &b, file);

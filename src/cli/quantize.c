@@ -68,7 +68,6 @@ static int run(const cli_args *args) {
     int rc = cli_model_resolve(&where, args, args->word[0]);
     if (rc != CLI_OK) return rc;
     hone_pool *pool = NULL;
-    if (threads == 0) threads = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
     hone_status status = hone_pool_open(&pool, threads, &err);
     if (status == HONE_OK) status = hone_quantize(where.path, to, &options, pool, &report, &err);
     hone_pool_close(pool);

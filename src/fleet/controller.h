@@ -24,9 +24,9 @@ typedef struct {
     uint32_t copies;  /* of each component */
     /* Bounds of one component's queue, for what is held as well; over any of them HONE_ERR_FULL. */
     uint32_t max_waiting;        /* requests */
-    uint64_t max_waiting_tokens; /* of their prompts together; one request alone is never too large */
-    uint32_t max_wait_ms;        /* that a newcomer would have to wait, as predicted */
-    uint32_t timeout_ms;         /* a request that has not begun after so long ends with HONE_ERR_TIMEOUT; 0: never */
+    uint64_t max_waiting_tokens; /* of their prompts together, 0: no bound; one request alone is never too large */
+    uint32_t max_wait_ms;        /* that a newcomer would have to wait, as predicted; 0: no bound */
+    uint32_t timeout_ms;         /* a request that waits here for so long ends with HONE_ERR_TIMEOUT; 0: never */
     uint32_t stall_ms;           /* a copy with work that makes no step for so long is killed; 0: never */
     uint32_t max_deaths;         /* a request whose copies died this often is ended with an error */
     hone_engine_config engine;   /* zeros: the engine's defaults */

@@ -1,4 +1,4 @@
-/* vocabulary.c - the contract is in vocabulary.h.  Order: from a tokenizer, the file, reading it. */
+/* vocabulary.c - the contract is in vocabulary.h.  Order: from a tokenizer, reading, the file. */
 #include "fleet/vocabulary.h"
 
 #include <errno.h>

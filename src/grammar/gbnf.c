@@ -296,7 +296,7 @@ static hone_gx read_directive(reader *s) {
 
 static hone_gx read_alternates(reader *s, bool nested);
 
-/* One element without its repetition; HONE_GX_FAIL and status OK: no element begins here. */
+/* One element without its repetition; *none: no element begins here. */
 static hone_gx read_element(reader *s, bool *none) {
     const size_t begin = s->at;
     const char c = s->text[s->at];

@@ -332,7 +332,7 @@ static bool straighten(hone_regular *r) {
     return ok;
 }
 
-/* True when no rule begins with itself.  Depth first, iterative: rules x edges. */
+/* True when some rule begins with itself.  Depth first, iterative: rules x edges. */
 static bool left_recursive(hone_regular *r) {
     uint8_t *state = hone_zalloc(r->n_rule + 1, 1); /* 1: on the path, 2: done */
     rx_ids path = {0}, edges = {0};                 /* path: (rule, begin of its edges, next edge) */

@@ -25,8 +25,9 @@ typedef uint32_t hone_gx; /* an expression: terminal, sequence, choice or rule *
 
 #define HONE_GX_FAIL UINT32_MAX
 
-#define HONE_TOKEN_MARK 0xffu /* the byte around a special token's text: no UTF-8 holds it, so text never matches it   \
-                               */
+#define HONE_TOKEN_MARK                                                                                                \
+    0xffu /* the byte around a special token's text: no UTF-8 holds it, so text never matches it                       \
+           */
 
 /* ---- From source ---- */
 

@@ -1,8 +1,9 @@
 /* matcher.h - a text being written token by token under a grammar: which tokens may come next.
  *
  * The vocabulary is a trie of the tokens' bytes, made once per model; masks come from walking it under the grammar's
- * automaton.  Masks of states that were seen before are kept with the grammar, those of common terminals with the
- * vocabulary.  A matcher never lets a text get stuck: a token is allowed only if some valid text goes on with it.
+ * automaton.  Masks of states that were seen before are kept with the grammar, those of runs of plain
+ * characters with the vocabulary.  A matcher never lets a text get stuck: a token is allowed only if some valid text
+ * goes on with it.
  *
  * Threads: a matcher belongs to one thread at a time; different matchers of one grammar may run at once. */
 #ifndef HONE_MATCHER_H
@@ -13,8 +14,8 @@
 typedef struct hone_vocabulary hone_vocabulary;
 
 /* bytes of token i: text[offset[i] .. offset[i + 1]); an empty one is never allowed.  A special token (one that a
- * decoder leaves out) is HONE_TOKEN_MARK, its text, HONE_TOKEN_MARK: only a grammar that names it with %token allows
- * it. Copied.  end[n_end]: the tokens that may follow a complete text: end of turn. */
+ * decoder leaves out) is HONE_TOKEN_MARK, its text, HONE_TOKEN_MARK: only a grammar that names it with %token or
+ * <name> allows it.  Copied.  end[n_end]: the tokens that may follow a complete text: end of turn. */
 hone_status hone_vocabulary_open(hone_vocabulary **out, uint32_t n, const uint32_t *offset, const uint8_t *text,
                                  const int32_t *end, uint32_t n_end, hone_error *err);
 void hone_vocabulary_close(hone_vocabulary *v);

@@ -4,7 +4,7 @@
  * with what follows them in hand: `$` lets only the empty text follow, a look-ahead intersects what follows, `\b`
  * restricts its first character; `^` and `\b` also ask what stood before, so what comes before them is split by its
  * last character.  Look-behind and back-references are refused, as is an assertion below an unbounded repetition,
- * except the common ((?!x).)*$.
+ * except ((?!x).)*$ and (a(b|$))*.
  *
  * More lenient than the standard where no other reading exists: any ASCII punctuation may be escaped, and a lone `]`,
  * `}` or a `{` that begins no quantifier stands for itself.  Bounds: nesting, steps (regular_impl.h).

@@ -1,6 +1,5 @@
 /* schema_array.c - what is demanded of an array, and the texts that meet it.
- * Refuses uniqueItems where more than one item may stand (but for a few listed values), and contains beside what it
- * cannot be combined with.
+ * Refuses uniqueItems where more than one item may stand, and contains beside what it cannot be combined with.
  * Order: records, keywords, the opposite, values, meetings, emptiness, texts. */
 #include <string.h>
 
@@ -260,7 +259,7 @@ static hone_gx seq(sc_context *c, hone_gx a, hone_gx b) {
     return hone_rx_cat(c->r, a, b);
 }
 
-/* Items i and on, `before` whether one stands before; min and max count from the first. */
+/* The items of a, all of them. */
 static hone_gx items_from(sc_context *c, const sc_array *a) {
     const uint32_t n = a->n_prefix < a->max ? a->n_prefix : a->max;
     hone_gx tail = HONE_RX_EMPTY;

@@ -1,4 +1,4 @@
-/* vocabulary.c - tokens sorted into depth-first tries: one of all tokens, one per slice of those that are not in it.
+/* vocabulary.c - tokens sorted into depth-first tries: one of all tokens, two per slice of those that are not in it.
  *
  * Order: sorting, a trie, slices, opening. */
 #include <stdatomic.h>

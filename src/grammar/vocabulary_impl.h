@@ -24,7 +24,7 @@ typedef struct {
  * characters and U+2028, U+2029), at most
  * so many of them.  Where a state lets such runs pass, the slice's mask is copied and only the others are walked. */
 #define VOC_SLICES 4
-#define VOC_COUNTS 97 /* plain tokens are also known by their exact count of characters, up to 96 */
+#define VOC_COUNTS 97 /* plain tokens of at most so many characters, up to 96, have a mask of their own */
 
 typedef struct {
     uint32_t chars; /* the most that a token of the slice has */

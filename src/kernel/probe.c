@@ -209,7 +209,7 @@ static double arithmetic_limit(const probe *p, const product *j) {
 /* y = x W^T: one row with weights from memory, and many rows with weights in the cache. */
 static bool products_of(probe *p, hone_dtype t) {
     if (p->n == p->capacity) return true; /* no room for what it would find */
-    const uint32_t k = 768; /* whole blocks of every format */
+    const uint32_t k = 768;               /* whole blocks of every format */
     const bool slow = p->set == &kernel_ref;
     size_t row = 0;
     char shape[64];
@@ -222,7 +222,7 @@ static bool products_of(probe *p, hone_dtype t) {
         j.chunk = 512;
         const double s = fastest(p, (n_long + 511) / 512, linear_task, &j);
         snprintf(shape, sizeof(shape), "%s m=1 from memory", hone_dtype_name(t));
-        put(p, "linear", shape, (double)row * n_long / s, "GB/s", p->limit[PEAK_READ]);
+        put(p, "linear", shape, (double)j.w.bytes / s, "GB/s", p->limit[PEAK_READ]);
     }
     end_product(&j);
     if (!ready) return false;

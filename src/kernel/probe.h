@@ -23,7 +23,7 @@ typedef struct {
 void hone_kernels_limits(const hone_kernels *set, hone_pool *pool, hone_kernel_limits *out);
 
 /* At most `capacity` figures of `set`, which this machine must be able to run, by the threads of pool (NULL: one).
- * HONE_ERR_NOMEM: about 200 MB are wanted; *n figures are filled nevertheless. */
+ * HONE_ERR_NOMEM: about 600 MB are wanted; *n figures are filled nevertheless. */
 hone_status hone_kernels_probe(const hone_kernels *set, hone_pool *pool, hone_kernel_figure *figures, uint32_t capacity,
                                uint32_t *n, hone_error *err);
 

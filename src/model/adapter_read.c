@@ -417,7 +417,8 @@ hone_status hone_adapter_lay(hone_adapter *s, const hone_model *model, hone_erro
     for (uint32_t i = 0; i < count; i++) {
         const hone_lora *old = adapter_at(s, i);
         if (old->rank == 0) continue;
-        const hone_tensor b = {.name = "B", .dtype = HONE_F32, .data = old->b};
+        const hone_tensor b = {
+            .name = "B", .dtype = HONE_F32, .data = old->b, .bytes = (size_t)old->n * old->rank * sizeof(float)};
         memcpy((void *)(uintptr_t)to[i].laid_a, old->a, (size_t)old->rank * old->k * sizeof(float));
         if (status == HONE_OK) status = lay_b(&b, &to[i], err);
         if (s->dora) memcpy(to[i].magnitude, old->magnitude, old->n * sizeof(float));

@@ -37,10 +37,6 @@ static void through(const char *name, const char *source, size_t n, uint32_t *re
     text.special_tokens = json_pack("{s:s, s:s}", "bos_token", "<s>", "eos_token", "</s>");
     api_dialect *d = api_dialect_bind(api_call_format_of(source), source, NULL);
     api_dialect_probe(d, &text);
-    if (strcmp(d->format->name, "generic") == 0) { /* as api_dialect_open does */
-        d->template_tools = d->template_results = d->null_content = false;
-        d->history = API_HISTORY_TEXT;
-    }
     json_t *body = body_of(conversation);
     json_t *messages = api_messages_read(NULL, body);
     api_tools tools;

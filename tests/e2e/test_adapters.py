@@ -131,7 +131,7 @@ def test_an_adapter_is_removed_while_it_answers(small, house, folders):
 
 
 def test_a_new_adapter_is_callable_at_once(small, house, folders, tmp_path):
-    """Registered while eight streams run: its first reply comes, and no stream waits longer for a token than it did before, by much."""
+    """Registered while eight streams run: its first reply comes within 20 s; how long the streams waited for a token is printed."""
     gaps, stop = [], threading.Event()
 
     def stream():
@@ -150,7 +150,7 @@ def test_a_new_adapter_is_callable_at_once(small, house, folders, tmp_path):
     begin = time.monotonic()
     pull(house, tmp_path / "new", "e2e-new")
     registered = time.monotonic()
-    assert len(text_of(small, "e2e-new", 1)) >= 0
+    text_of(small, "e2e-new", 1)
     answered = time.monotonic()
     stop.set()
     for t in threads: t.join()

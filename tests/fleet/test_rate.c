@@ -62,8 +62,7 @@ static void test_cached_prompts_cost_less(void **state) {
     hone_rate r = {0};
     for (int i = 0; i < 200; i++) hone_rate_observe(&r, 0.1, 1, 100, 0, 300);
     const double one = hone_rate_seconds(&r, 400, 0, 1);
-    assert_true(one < 0.11);
-    assert_true(one > 0.0); /* 400 tokens, of which 100 are computed */
+    assert_true(fabs(one - 0.1) < 0.01); /* 400 tokens, of which 100 are computed */
 }
 
 int main(void) {

@@ -95,6 +95,7 @@ static void test_formats(void **state) {
     printf("# %u groups, %u refused; %u valid instances, %u not written; %u invalid ones, %u let through\n", c.groups,
            c.refused, c.valid, c.lost, c.invalid, c.leaked);
     assert_int_equal(c.leaked, 0);
+    assert_true(c.groups - c.refused >= 13 && c.lost * 4 < c.valid);
 }
 
 static int open_vocabulary(void **state) {

@@ -480,7 +480,7 @@ static hone_status add_body(writer *w, hone_buf *rule, const api_function *f) {
     return status;
 }
 
-static hone_status add_calls(writer *w, uint32_t *culprit) {
+static hone_status add_calls(writer *w) {
     const api_constraint *c = w->c;
     const api_dialect *d = c->dialect;
     for (uint32_t i = 0; i < c->n_function; i++) {
@@ -489,7 +489,6 @@ static hone_status add_calls(writer *w, uint32_t *culprit) {
         const hone_status status = add_body(w, &rule, &c->function[i]);
         hone_buf_format(w->out, "\nhone-f%u ::=%s", i, hone_buf_str(&rule));
         drop(&rule, w->out);
-        if (culprit) *culprit = i;
         if (status != HONE_OK) return status;
     }
     hone_buf_text(w->out, "\nhone-call ::=");
@@ -606,7 +605,7 @@ static void add_content(writer *w) {
 
 /* ---- The whole ---- */
 
-hone_status api_constraint_source(const api_constraint *c, hone_buf *out, uint32_t *culprit, hone_error *err) {
+hone_status api_constraint_source(const api_constraint *c, hone_buf *out, hone_error *err) {
     const bool free_content = c->content == API_CONTENT_FREE;
     if (free_content && c->tools == API_TOOLS_OFF) return HONE_OK;
     const api_dialect *d = c->dialect;
@@ -639,7 +638,7 @@ hone_status api_constraint_source(const api_constraint *c, hone_buf *out, uint32
         hone_buf_text(out, " [ \\n]{0,2}");
     }
     if (c->tools != API_TOOLS_FORCED) add_content(&w);
-    hone_status status = calls ? add_calls(&w, culprit) : HONE_OK;
+    hone_status status = calls ? add_calls(&w) : HONE_OK;
     hone_buf_char(out, '\n');
     if (status == HONE_OK && (out->failed || !hone_json_memory_ok()))
         status = hone_fail(err, HONE_ERR_NOMEM, "no memory for a grammar");

@@ -42,7 +42,7 @@ typedef struct {
 } api_constraint;
 
 /* Appends the source to out; nothing where the reply is free.  HONE_ERR_UNSUPPORTED: a schema that this family's form
- * of calls cannot express, with its JSON pointer, and *culprit (may be NULL) is the function's index. */
-hone_status api_constraint_source(const api_constraint *c, hone_buf *out, uint32_t *culprit, hone_error *err);
+ * of calls cannot express, with its JSON pointer. */
+hone_status api_constraint_source(const api_constraint *c, hone_buf *out, hone_error *err);
 
 #endif

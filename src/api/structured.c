@@ -230,13 +230,12 @@ static bool check_strict(hone_request *req, const api_structured *s, const api_t
 /* The functions whose schemas cannot be kept: refused where that was promised, else their arguments are any object. */
 static bool loosen(hone_request *req, const api_dialect *d, api_tools *t, bool *changed) {
     for (uint32_t i = 0; i < t->n_function; i++) {
-        api_function *f = &t->function[i], alone = *f;
+        api_function *f = &t->function[i];
         if (!f->allowed || f->loose) continue;
-        alone.allowed = true;
-        const api_constraint one = {.dialect = d, .tools = t->mode, .function = &alone, .n_function = 1};
+        const api_constraint one = {.dialect = d, .tools = t->mode, .function = f, .n_function = 1};
         hone_buf source = {0};
         hone_error err = {.position = HONE_NO_POSITION};
-        hone_status status = api_constraint_source(&one, &source, NULL, &err);
+        hone_status status = api_constraint_source(&one, &source, &err);
         if (status == HONE_OK) status = try_source(&source, &err);
         if (status != HONE_OK && f->parameters && (f->strict || t->mode == API_TOOLS_FORCED)) {
             /* by itself, so that the pointer begins at the schema's root */
@@ -290,7 +289,7 @@ bool api_reply_source(hone_api *api, hone_request *req, const api_dialect *diale
     char digest[HONE_DIGEST_TEXT];
     for (int attempt = 0; attempt < 2; attempt++) {
         hone_buf_clear(out);
-        hone_status status = api_constraint_source(&c, out, NULL, &err);
+        hone_status status = api_constraint_source(&c, out, &err);
         const bool nothing = status == HONE_OK && out->n == 0;
         if (status == HONE_OK && !nothing && was_checked(api, out, structured, tools, digest)) return true;
         if (attempt == 0 && !check_strict(req, structured, tools)) return false;

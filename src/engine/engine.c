@@ -73,7 +73,7 @@ static hone_kv_config kv_config(const hone_engine_config *cfg) {
                             .max_length = cfg->max_length,
                             .budget_bytes = cfg->kv_bytes,
                             .type = cfg->kv_type,
-                            .pin_percent = cfg->pin_percent == HONE_NO_PINS ? 0 : cfg->pin_percent};
+                            .pin_percent = cfg->pin_percent};
 }
 
 /* Counts while base allocations are not made: plan and open walk the same list, so that they cannot differ. */

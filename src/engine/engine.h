@@ -19,7 +19,6 @@
 #define HONE_MAX_STOP_TOKENS 16u
 #define HONE_NO_DRAFT UINT32_MAX
 #define HONE_STALL_ANY UINT32_MAX
-#define HONE_NO_PINS UINT32_MAX
 
 typedef struct {
     float temperature;        /* 0: greedy (the lowest id among equals) */
@@ -103,7 +102,7 @@ typedef struct {
     uint64_t adapter_bytes; /* budget of resident adapters */
     uint32_t max_draft;     /* drafted tokens of one request in a step at most; HONE_NO_DRAFT: speculation is off */
     bool no_prefix;         /* no prefix tree */
-    uint32_t pin_percent;   /* of the slab, what pinned prefixes may hold; HONE_NO_PINS: nothing */
+    uint32_t pin_percent;   /* of the slab, what pinned prefixes may hold */
     uint32_t stall_percent; /* by how much prompts may lengthen a step while others stream; HONE_STALL_ANY: by as much
                                as max_step_rows allows.  For tests and bench/schedule_bench: no option of serve, which
                                promises the default (docs/serving.md) */

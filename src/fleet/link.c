@@ -84,22 +84,21 @@ static void on_writable(evutil_socket_t fd, short what, void *arg) {
     write_out(arg);
 }
 
-static link_adapter *find_adapter(copy_link *l, const char *digest) {
+static link_adapter *find_adapter(const copy_link *l, const char *digest) {
     for (size_t i = 0; i < l->n_adapters; i++)
         if (strcmp(l->adapters[i].digest, digest) == 0) return &l->adapters[i];
     return NULL;
 }
 
 bool link_has_adapter(const copy_link *l, const char *digest) {
-    for (size_t i = 0; i < l->n_adapters; i++)
-        if (strcmp(l->adapters[i].digest, digest) == 0) return l->adapters[i].state != ADAPTER_FAILED;
-    return false;
+    const link_adapter *a = find_adapter(l, digest);
+    return a && a->state != ADAPTER_FAILED;
 }
 
 static bool send_adapter(copy_link *l, const char *digest, const char *config_path, const char *tensors_path,
                          hone_error *err) {
     link_adapter *a = find_adapter(l, digest);
-    if (a && (a->state == ADAPTER_SENT || a->state == ADAPTER_READY)) return true;
+    if (a && a->state != ADAPTER_FAILED) return true;
     const char *path[2] = {config_path, tensors_path};
     int fd[2] = {-1, -1};
     for (int i = 0; i < 2; i++) {

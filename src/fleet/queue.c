@@ -12,7 +12,6 @@
 #include <stdio.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "fleet/controller_private.h"
 
 #define PULSE_US 100000

@@ -44,7 +44,7 @@ size_t mask_cache_bytes(const struct mask_cache *c) {
 static struct mask_cache *cache_for(hone_grammar *g, const hone_vocabulary *v) {
     if (g->cache && g->cache->serial == v->serial) return g->cache;
     mask_cache_free(g->cache);
-    for (uint32_t id = 0; id < g->r->n_node; id++) g->r->node[id].memo = g->r->node[id].head = 0;
+    for (uint32_t id = 0; id < g->r->n_node; id++) g->r->node[id].memo = 0;
     g->cache = hone_zalloc(1, sizeof(*g->cache));
     if (g->cache) {
         g->cache->serial = v->serial;

@@ -55,11 +55,9 @@ typedef struct {
     uint32_t hash;
     uint32_t arc; /* 0 before it was derived, else 1 + offset of its first arc */
     uint16_t n_arc;
-    uint16_t spare;
     uint32_t row;  /* 0 or 1 + index of its dense row */
     uint32_t mark; /* of the last search that came by */
     uint32_t memo; /* 0 or 1 + index of the mask kept for this state (mask.c) */
-    uint32_t head; /* 0 or 1 + index of what is kept for states that begin with this (mask.c) */
 } rx_node;
 
 typedef struct {

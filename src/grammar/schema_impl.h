@@ -181,7 +181,6 @@ hone_rx sc_number_value(sc_context *c, const json_t *value); /* every spelling o
 hone_rx sc_number_integers(sc_context *c);
 hone_rx sc_number_except(sc_context *c, hone_rx values);
 hone_rx sc_number_gx(sc_context *c, const sc_case *one);
-bool sc_number_integral(const json_t *value);
 
 /* schema_object.c, schema_array.c: NULL: no demand */
 const sc_object *sc_object_read(sc_context *c, uint32_t node);

@@ -67,10 +67,6 @@ static bool decimal_of(const json_t *v, decimal *d) {
     return true;
 }
 
-bool sc_number_integral(const json_t *value) {
-    return json_is_integer(value) || (json_is_real(value) && floor(json_real_value(value)) == json_real_value(value));
-}
-
 /* ---- Comparisons of magnitudes ---- */
 
 static hone_rx digits(sc_context *c, uint32_t first, uint32_t last) { /* one digit out of first ... last */

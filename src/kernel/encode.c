@@ -145,7 +145,8 @@ static affine affine_fit(const float *x, uint32_t n, int32_t high, bool below) {
 
 /* ---- formats of 32 ---- */
 
-static void encode_q8_0(const float *x, uint8_t *p) {
+static void encode_q8_0(hone_dtype t, const float *x, uint8_t *p) {
+    (void)t;
     const float d = largest_of(x, 32) / 127.0f;
     put_half(p, d);
     const float stored = as_half(d);
@@ -197,7 +198,8 @@ static uint8_t nearest_code(const uint8_t *table, int32_t offset, float v) {
 }
 
 /* The shared exponent of the largest weight, as OCP Microscaling 1.0 has it, or a neighbour that fits better. */
-static void encode_mxfp4(const float *x, uint8_t *p) {
+static void encode_mxfp4(hone_dtype t, const float *x, uint8_t *p) {
+    (void)t;
     const float most = largest_of(x, 32);
     uint8_t q[32] = {0}, best_q[32] = {0};
     double least = INFINITY;
@@ -258,7 +260,8 @@ static void encode_k_affine(hone_dtype t, const float *x, uint8_t *p) {
         }
 }
 
-static void encode_q6_k(const float *x, uint8_t *p) {
+static void encode_q6_k(hone_dtype t, const float *x, uint8_t *p) {
+    (void)t;
     float scale[16], most = 0.0f;
     for (uint32_t j = 0; j < 16; j++) {
         scale[j] = symmetric_scale(x + 16 * j, 16, -32, 31);
@@ -284,29 +287,10 @@ static void encode_q6_k(const float *x, uint8_t *p) {
 
 typedef void encoder(hone_dtype t, const float *x, uint8_t *p);
 
-static void q8_0(hone_dtype t, const float *x, uint8_t *p) {
-    (void)t;
-    encode_q8_0(x, p);
-}
-static void mxfp4(hone_dtype t, const float *x, uint8_t *p) {
-    (void)t;
-    encode_mxfp4(x, p);
-}
-static void q6_k(hone_dtype t, const float *x, uint8_t *p) {
-    (void)t;
-    encode_q6_k(x, p);
-}
-
 static encoder *const encoders[HONE_DTYPE_COUNT] = {
-    [HONE_Q4_0] = encode_symmetric,
-    [HONE_Q5_0] = encode_symmetric,
-    [HONE_Q4_1] = encode_affine,
-    [HONE_Q5_1] = encode_affine,
-    [HONE_Q8_0] = q8_0,
-    [HONE_MXFP4] = mxfp4,
-    [HONE_Q4_K] = encode_k_affine,
-    [HONE_Q5_K] = encode_k_affine,
-    [HONE_Q6_K] = q6_k,
+    [HONE_Q4_0] = encode_symmetric, [HONE_Q5_0] = encode_symmetric, [HONE_Q4_1] = encode_affine,
+    [HONE_Q5_1] = encode_affine,    [HONE_Q8_0] = encode_q8_0,      [HONE_MXFP4] = encode_mxfp4,
+    [HONE_Q4_K] = encode_k_affine,  [HONE_Q5_K] = encode_k_affine,  [HONE_Q6_K] = encode_q6_k,
 };
 
 bool hone_dtype_can_encode(hone_dtype t) {

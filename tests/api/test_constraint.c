@@ -96,7 +96,7 @@ static const api_call_format *format(const char *name) {
 static char *source_of(const api_constraint *c) {
     hone_buf out = {0};
     hone_error err = {0};
-    if (api_constraint_source(c, &out, NULL, &err) != HONE_OK) fail_msg("%s", err.message);
+    if (api_constraint_source(c, &out, &err) != HONE_OK) fail_msg("%s", err.message);
     hone_buf_reserve(&out, 1);
     return hone_buf_take(&out, NULL);
 }
@@ -405,12 +405,12 @@ static void test_what_cannot_be_kept(void **state) {
         const api_constraint c = {.dialect = d, .tools = API_TOOLS_FORCED, .function = &f, .n_function = 1};
         hone_buf out = {0};
         hone_error err = {0};
-        assert_int_equal(api_constraint_source(&c, &out, NULL, &err), HONE_ERR_UNSUPPORTED);
+        assert_int_equal(api_constraint_source(&c, &out, &err), HONE_ERR_UNSUPPORTED);
         assert_non_null(strstr(err.message, "#/properties/a/pattern"));
         hone_buf_free(&out);
         f.strict = false;
         f.loose = true;
-        assert_int_equal(api_constraint_source(&c, &out, NULL, &err), HONE_OK);
+        assert_int_equal(api_constraint_source(&c, &out, &err), HONE_OK);
         hone_buf_free(&out);
         api_dialect_close(d);
     }
@@ -445,7 +445,7 @@ static void test_forced_calls_ignore_nothing(void **state) {
             api_constraint c = {.dialect = d, .tools = API_TOOLS_FORCED, .function = &f, .n_function = 1};
             hone_buf out = {0};
             hone_error err = {0};
-            const hone_status status = api_constraint_source(&c, &out, NULL, &err);
+            const hone_status status = api_constraint_source(&c, &out, &err);
             if (status != (row[k].pointer ? HONE_ERR_UNSUPPORTED : HONE_OK))
                 fail_msg("%s: %s: status %d", families[i], row[k].parameters, status);
             if (row[k].pointer && strncmp(err.message, row[k].pointer, strlen(row[k].pointer)) != 0)
@@ -453,7 +453,7 @@ static void test_forced_calls_ignore_nothing(void **state) {
             hone_buf_free(&out);
             c.tools = API_TOOLS_AUTO;
             if (d->format->style == API_CALL_PARAMETERS)
-                assert_int_equal(api_constraint_source(&c, &out, NULL, &err), HONE_OK);
+                assert_int_equal(api_constraint_source(&c, &out, &err), HONE_OK);
             hone_buf_free(&out);
             json_decref(schema);
         }
@@ -484,7 +484,7 @@ static void test_failed_allocations(void **state) {
             const int64_t live = hone_mem_live;
             hone_json_memory_reset();
             hone_mem_fail_at = at;
-            const hone_status status = api_constraint_source(&c, &out, NULL, &err);
+            const hone_status status = api_constraint_source(&c, &out, &err);
             done = hone_mem_fail_at >= 0;
             hone_mem_fail_at = -1;
             if (status == HONE_OK) assert_string_equal(hone_buf_str(&out), whole);

@@ -14,8 +14,6 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { NT_SHORT = 64 };
-
 INLINE void put(float *c, __m512 alpha, __m512 sum, bool add, __mmask16 k) {
     const __m512 v = add ? _mm512_fmadd_ps(alpha, sum, _mm512_maskz_loadu_ps(k, c)) : _mm512_mul_ps(alpha, sum);
     _mm512_mask_storeu_ps(c, k, v);
@@ -127,18 +125,6 @@ static void short_nt(uint32_t m, uint32_t n, uint32_t k, float alpha, const floa
         }
         columns(PLAIN, 1, m, k, alpha, a, lda, 1, turned, 16, c + j, ldc, add, first(len));
     }
-}
-
-/* The sums over lanes of four registers, each by the tree of sum16. */
-INLINE __m128 sums_of_4(const __m512 *v) {
-    __m128 q[4];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(v[i]), _mm512_extractf32x8_ps(v[i], 1));
-        q[i] = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
-    }
-    _MM_TRANSPOSE4_PS(q[0], q[1], q[2], q[3]);
-    return _mm_add_ps(_mm_add_ps(q[0], q[2]), _mm_add_ps(q[1], q[3]));
 }
 
 INLINE void long_block(const int r, uint32_t columns_left, uint32_t k, float alpha, const float *a, size_t lda,

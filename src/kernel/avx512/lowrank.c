@@ -10,7 +10,6 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
-    SHORT = 64, /* gemm.c's NT_SHORT: up to it a sum over k is one chain */
     RANKS = 16, /* rows of a that stay in the first cache while rows of x pass */
     PANELS = 4  /* of up's block */
 };
@@ -25,18 +24,6 @@ INLINE __m512 load(const hone_dtype t, const uint8_t *from, __mmask16 mask) {
 }
 
 /* ---- down ---- */
-
-/* The sums over lanes of four registers, each by the tree of sum16. */
-INLINE __m128 sums_of_4(const __m512 *v) {
-    __m128 q[4];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(v[i]), _mm512_extractf32x8_ps(v[i], 1));
-        q[i] = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
-    }
-    _MM_TRANSPOSE4_PS(q[0], q[1], q[2], q[3]);
-    return _mm_add_ps(_mm_add_ps(q[0], q[2]), _mm_add_ps(q[1], q[3]));
-}
 
 /* rows of x by up to 4 rows of a. */
 INLINE void down_block(const hone_dtype t, const int rows, uint32_t left, uint32_t k, const float *x, size_t ldx,
@@ -88,7 +75,7 @@ INLINE void down(const hone_dtype t, uint32_t m, uint32_t r, uint32_t k, const f
 /* Models so narrow are for tests alone. */
 static void down_short(hone_dtype t, uint32_t m, uint32_t r, uint32_t k, const float *x, size_t ldx, const uint8_t *a,
                        float *ax, size_t ldax) {
-    float row[SHORT];
+    float row[NT_SHORT];
     const size_t one = t == HONE_F32 ? 4 : 2;
     for (uint32_t j = 0; j < r; j++) {
         for (uint32_t l = 0; l < k; l += 16)
@@ -103,7 +90,7 @@ static void down_short(hone_dtype t, uint32_t m, uint32_t r, uint32_t k, const f
 
 void avx512_lora_down(uint32_t m, uint32_t r, uint32_t k, const float *x, size_t ldx, hone_dtype t, const void *a,
                       float *ax, size_t ldax) {
-    if (k <= SHORT)
+    if (k <= NT_SHORT)
         down_short(t, m, r, k, x, ldx, a, ax, ldax);
     else if (t == HONE_BF16)
         down(HONE_BF16, m, r, k, x, ldx, a, ax, ldax);

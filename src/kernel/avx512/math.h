@@ -71,4 +71,19 @@ static inline __mmask16 first(size_t n) {
     return (__mmask16)(n >= 16 ? 0xffffu : (1u << n) - 1u);
 }
 
+/* Sums over k: up to here one chain of fma, above by lanes (gemm.c, lowrank.c). */
+enum { NT_SHORT = 64 };
+
+/* The sums over lanes of four registers, each by the tree of sum16. */
+static inline __attribute__((always_inline)) __m128 sums_of_4(const __m512 *v) {
+    __m128 q[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(v[i]), _mm512_extractf32x8_ps(v[i], 1));
+        q[i] = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    }
+    _MM_TRANSPOSE4_PS(q[0], q[1], q[2], q[3]);
+    return _mm_add_ps(_mm_add_ps(q[0], q[2]), _mm_add_ps(q[1], q[3]));
+}
+
 #endif
